@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "binding.h"
+#include "driver.h"
+#include "sysfs.h"
+
+#include <errno.h>
+
+char binding_any_driver[] = "";
+
+bool binding_equal(const struct binding *a, const struct binding *b)
+{
+	return streq(a->driver, b->driver) && streq(a->driver_override, b->driver_override);
+}
+
+char *binding_text(const struct binding *binding)
+{
+	_cleanup_free_ char *driver =
+		binding->driver ? format("on %s", binding->driver) : copy("without a driver");
+
+	if (!binding->driver_override)
+		return format("%s, not flagged", driver);
+	return format("%s, flagged for %s", driver, binding->driver_override);
+}
+
+static int flag(const struct device *dev, const char *driver_override, struct error *e)
+{
+	int err = sysfs_write(dev->path, "driver_override",
+			      driver_override ? driver_override : "");
+
+	if (err < 0)
+		return error_set(e, STATUS_FAILED, "cannot %s driver_override: %s",
+				 driver_override ? "set" : "clear", strerror(-err));
+	return 0;
+}
+
+static int unbind(const struct device *dev, const char *driver, struct error *e)
+{
+	/* By the driver's name: the kernel checks it, and so cannot detach another. */
+	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
+	_cleanup_free_ char *left = NULL;
+	int err = sysfs_write(dir, "unbind", dev->name);
+
+	if (err == 0 && sysfs_is_dry_run())
+		return 0;
+	left = sysfs_link(dev->path, "driver");
+	if (!left) /* ENODEV: it was gone from there already */
+		return 0;
+	return error_set(e, STATUS_FAILED, "cannot unbind from %s: %s", driver,
+			 err < 0 ? strerror(-err) : "the kernel left it bound");
+}
+
+/* What bind's errno means (drivers/base/bus.c, dd.c; vfio_platform_common.c). */
+static int bind_failed(const struct device *dev, const char *driver, int err,
+		       struct error *e)
+{
+	bool needs_reset = streq(driver, "vfio-platform") || streq(driver, "vfio-amba");
+	_cleanup_free_ char *compatible = NULL;
+	_cleanup_free_ char *module = NULL;
+
+	if (err == ENOENT && !driver_has_bind(dev->bus, driver))
+		return error_set(e, STATUS_FAILED,
+				 "cannot bind to %s: that driver is not there, or has no bind "
+				 "file", driver);
+	switch (err) {
+	case ENOENT:
+		if (!needs_reset)
+			break;
+		compatible = sysfs_read(dev->path, "of_node/compatible");
+		error_set(e, STATUS_FAILED,
+			  "cannot bind to %s: no reset handler for %s%s", driver,
+			  compatible ? "compatible " : "it", compatible ? compatible : "");
+		module = copy(driver);
+		*strchr(module, '-') = '_';
+		return error_hint(e, "to go without a reset between its users: modprobe -r %s && "
+				  "modprobe %s reset_required=0", module, module);
+	case EINVAL:
+		if (!driver_is_vfio(driver) || sysfs_has(dev->path, "iommu_group"))
+			break;
+		return error_set(e, STATUS_FAILED, "cannot bind to %s: no IOMMU group", driver);
+	case ENODEV:
+		return error_set(e, STATUS_FAILED,
+				 "cannot bind to %s: the driver does not match it, or found no "
+				 "such hardware", driver);
+	case EBUSY:
+		return error_set(e, STATUS_FAILED,
+				 "cannot bind to %s: another driver has it or is probing it, a "
+				 "VFIO user owns its IOMMU group, or the driver finds it busy",
+				 driver);
+	case EAGAIN:
+		return error_set(e, STATUS_FAILED,
+				 "cannot bind to %s: its probe was deferred until the deadline, "
+				 "something it needs is not there yet", driver);
+	default:
+		break;
+	}
+	return error_set(e, STATUS_FAILED, "cannot bind to %s: its probe failed: %s", driver,
+			 strerror(err));
+}
+
+static bool out_of_patience(const struct patience *patience)
+{
+	return now() >= patience->deadline || (patience->given_up && patience->given_up());
+}
+
+/* Write, and again while the kernel says @deferred. Returns 0 or -errno. */
+static int write_until_probed(const char *dir, const char *attr, const struct device *dev,
+			      int deferred, const struct patience *patience)
+{
+	int64_t pause = 5 * MSEC;
+	int err;
+
+	while ((err = sysfs_write(dir, attr, dev->name)) == -deferred &&
+	       !out_of_patience(patience)) {
+		sleep_for(pause);
+		if (pause < 100 * MSEC)
+			pause *= 2;
+	}
+	return err;
+}
+
+static int bind(const struct device *dev, const char *driver,
+		const struct patience *patience, struct error *e)
+{
+	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
+	int err = write_until_probed(dir, "bind", dev, EAGAIN, patience);
+	_cleanup_free_ char *bound = NULL;
+
+	if (err == 0 && sysfs_is_dry_run())
+		return 0;
+	bound = sysfs_link(dev->path, "driver");
+	if (err == -EBUSY && streq(bound, driver)) /* by another's drivers_probe */
+		return 0;
+	if (err < 0)
+		return bind_failed(dev, driver, -err, e);
+	if (!streq(bound, driver))
+		return error_set(e, STATUS_FAILED, "cannot bind to %s: it went to %s", driver,
+				 bound ? bound : "no driver");
+	return 0;
+}
+
+/* Let the kernel choose. drivers_probe succeeds also when a probe fails: then the
+ * drivers that its modules have brought are asked by name, for their errno. That no
+ * driver wants the device is the kernel's choice, too. */
+static int bind_any(const struct device *dev, const struct patience *patience,
+		    struct error *e)
+{
+	_cleanup_free_ char *dir = format("/sys/bus/%s", dev->bus);
+	int err = write_until_probed(dir, "drivers_probe", dev, EINVAL, patience);
+	_cleanup_free_ char *bound = NULL;
+	_cleanup_names_ struct names candidates = {0};
+
+	if (err == -EINVAL)
+		return error_set(e, STATUS_FAILED,
+				 "cannot bind to the driver the kernel chose: its probe was "
+				 "deferred, or a VFIO user owns its IOMMU group");
+	if (err < 0)
+		return error_set(e, STATUS_FAILED, "drivers_probe failed: %s", strerror(-err));
+	bound = sysfs_link(dev->path, "driver");
+	if (bound || sysfs_is_dry_run())
+		return 0;
+	candidates = driver_candidates(dev);
+	for (size_t i = 0; i < candidates.n; i++) {
+		if (bind(dev, candidates.name[i], patience, e) == 0)
+			return 0;
+	}
+	return candidates.n ? -1 : 0;
+}
+
+static int stop(const struct patience *patience, struct error *e)
+{
+	const char *reason = patience->given_up ? patience->given_up() : NULL;
+
+	return reason ? error_set(e, STATUS_FAILED, "%s", reason) : 0;
+}
+
+int binding_move(const struct device *dev, const struct binding *to,
+		 const struct patience *patience, struct error *e)
+{
+	bool any = to->driver == binding_any_driver;
+	_cleanup_binding_ struct binding from = {0};
+	bool rebind;
+
+	if (device_binding(dev, &from, e) < 0)
+		return -1;
+	rebind = any || !streq(from.driver, to->driver);
+
+	if (to->driver_override && !streq(from.driver_override, to->driver_override) &&
+	    (flag(dev, to->driver_override, e) < 0 || stop(patience, e) < 0))
+		return -1;
+	if (rebind && from.driver &&
+	    (unbind(dev, from.driver, e) < 0 || stop(patience, e) < 0))
+		return -1;
+	if (!to->driver_override && from.driver_override && flag(dev, NULL, e) < 0)
+		return -1;
+	if (rebind && to->driver &&
+	    (any ? bind_any(dev, patience, e) : bind(dev, to->driver, patience, e)) < 0)
+		return -1;
+	return stop(patience, e);
+}
+
+bool binding_can_reset(const struct device *dev, bool vfio)
+{
+	return sysfs_has(dev->path, "reset") || (vfio && !streq(dev->bus, "pci"));
+}
+
+int binding_reset(const struct device *dev, const struct binding *is, enum reset reset,
+		  const struct patience *patience, struct error *e)
+{
+	bool vfio = driver_is_vfio(is->driver);
+
+	if (reset != RESET_NEVER && sysfs_has(dev->path, "reset")) {
+		int err = sysfs_write(dev->path, "reset", "1");
+
+		if (err < 0 && !(err == -ENOTTY && reset == RESET_AUTO))
+			return error_set(e, STATUS_FAILED, "reset failed: %s", strerror(-err));
+		reset = RESET_NEVER;
+	}
+	if (!vfio)
+		return 0;
+	if (streq(dev->bus, "pci"))
+		reset = RESET_NEVER; /* VFIO has no other than the attribute's */
+	if (reset != RESET_NEVER) {
+		_cleanup_free_ char *line =
+			format("# open %s through VFIO, VFIO_DEVICE_RESET, close", dev->name);
+
+		sysfs_announce(line);
+	}
+	return sysfs_is_dry_run() ? 0 : vfio_verify(dev, reset, patience->deadline, e);
+}

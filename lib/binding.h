@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The transition from one binding to another. Undo is the same, run backwards. */
+#pragma once
+
+#include "vfio.h"
+
+/* What a transition may be asked between its steps; and how long it may wait. */
+struct patience {
+	int64_t deadline;
+	const char *(*given_up)(void); /* NULL: go on; else the reason to stop */
+};
+
+/* Any driver that the kernel finds by itself, as struct binding's driver. */
+extern char binding_any_driver[];
+
+/* Is there nothing to do? */
+bool binding_equal(const struct binding *a, const struct binding *b);
+
+/* Take the device from where it is to @to, and read back that it got there.
+ *
+ * A device is never driverless without a flag, so that no driver can take it in between:
+ * to a flagged binding, the flag is written before the unbind; to an unflagged one, the
+ * old flag stays until the device is driverless and goes right before the bind.
+ * A deferred probe (EAGAIN, EINVAL from drivers_probe: drivers/base/dd.c) is tried again
+ * until the deadline. In a dry run nothing is read back.
+ *
+ * Returns 0 or -1 with @e (STATUS_FAILED), the device left where it got to. */
+int binding_move(const struct device *dev, const struct binding *to,
+		 const struct patience *patience, struct error *e);
+
+/* Could it be reset, as far as can be told before, with a VFIO driver or without? */
+bool binding_can_reset(const struct device *dev, bool vfio);
+
+/* Reset the device: a PCI device by its reset attribute, others by VFIO, and prove that a
+ * VFIO-bound one can be opened. Nobody may hold it.
+ * Returns 0 or -1 with @e (STATUS_FAILED). */
+int binding_reset(const struct device *dev, const struct binding *is, enum reset reset,
+		  const struct patience *patience, struct error *e);
+
+/* "on DRIVER, flagged for F", a new string. */
+char *binding_text(const struct binding *binding);

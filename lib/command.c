@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "command.h"
+#include "driver.h"
+#include "group.h"
+#include "record.h"
+#include "sysfs.h"
+#include "usage.h"
+
+#include <errno.h>
+
+/* A device, where it was, and what was recorded of it, when the command began. */
+struct run {
+	const struct device *dev;
+	const struct request *request;
+	const struct caller *caller;
+	struct binding before;
+	struct record record;
+	bool recorded;
+	int guard; /* a group fd that keeps VFIO users out, or -1 */
+};
+
+static void run_clear(struct run *run)
+{
+	binding_clear(&run->before);
+	record_clear(&run->record);
+	cleanup_close(&run->guard);
+}
+
+static bool is_parked(const struct request *request)
+{
+	return streq(request->driver, DRIVER_NONE);
+}
+
+/* Wait for a VFIO user to let go. The kernel tells of the close of a node before it is
+ * free again, so it is asked again and again. */
+static int wait_for_holder(struct run *run, struct error *e)
+{
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes(run->dev);
+	_cleanup_free_ char *holders = NULL;
+
+	while (vfio_is_held(run->dev, &nodes, &run->guard)) {
+		const char *reason = run->caller->given_up();
+
+		if (reason) {
+			holders = vfio_holders(run->dev, &nodes, getpid());
+			error_set(e, STATUS_REFUSED, "%s: held by %s", reason,
+				  holders ? holders : "a process that cannot be seen");
+			return error_hint(e, "it is free when that process closes it or ends");
+		}
+		sleep_for(20 * MSEC);
+	}
+	return 0;
+}
+
+/* Everything that can be known to go wrong with taking the device from its driver. */
+static int check_unbind(struct run *run, struct error *e)
+{
+	const char *driver = run->before.driver;
+
+	if (!driver)
+		return 0;
+	if (!driver_has_bind(run->dev->bus, driver))
+		return error_set(e, STATUS_FAILED, "its driver %s cannot be unbound: it has no "
+				 "unbind file", driver);
+	if (driver_is_vfio(driver))
+		return wait_for_holder(run, e);
+	return run->request->force ? 0 : usage_check(run->dev, e);
+}
+
+/* Everything about where it shall go. */
+static int check_target(const struct run *run, const char *driver, struct error *e)
+{
+	const struct device *dev = run->dev;
+	bool vfio = driver_is_vfio(driver);
+	bool unconfined;
+
+	if (driver && !driver_has_bind(dev->bus, driver) && !sysfs_is_dry_run())
+		return error_set(e, STATUS_FAILED, "cannot bind to %s: it has no bind file",
+				 driver);
+	if (run->request->reset == RESET_ALWAYS && !binding_can_reset(dev, vfio)) {
+		error_set(e, STATUS_FAILED, "cannot be reset: %s",
+			  vfio ? "it has no reset attribute"
+			       : "it has no reset attribute, and only VFIO resets it otherwise");
+		return error_hint(e, "--reset=auto goes without");
+	}
+	if (!vfio || driver_is_vfio(run->before.driver))
+		return 0;
+	if (group_check(dev, &unconfined, e) < 0)
+		return -1;
+	if (unconfined) {
+		struct error warning;
+
+		error_set(&warning, STATUS_DONE,
+			  "no IOMMU: nothing confines its DMA, its user can read and write all "
+			  "memory");
+		run->caller->warn(&warning);
+	}
+	return 0;
+}
+
+/* The driver that was asked for, NULL for none: *@driver by its registered name, its
+ * module loaded. */
+static int find_driver(const struct run *run, char **driver, struct error *e)
+{
+	const char *wanted = run->request->driver;
+
+	*driver = NULL;
+	if (is_parked(run->request))
+		return 0;
+	if (!wanted)
+		wanted = driver_vfio(run->dev);
+	if (!wanted) {
+		error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus", run->dev->bus);
+		return error_hint(e, "name the driver that shall have it");
+	}
+	*driver = driver_load(run->dev->bus, wanted, e);
+	return *driver ? 0 : -1;
+}
+
+/* On disk before the first write: where to go back to, and the flag it will carry. */
+static int keep_record(struct run *run, const struct binding *to, struct error *e)
+{
+	struct record record = {
+		.origin = run->recorded ? run->record.origin : run->before,
+		.flag = {to->driver_override,
+			 run->recorded ? run->before.driver_override : NULL},
+		.incarnation = device_incarnation(run->dev),
+	};
+
+	return sysfs_is_dry_run() ? 0 : record_write(run->dev, &record, e);
+}
+
+/* The record as the command found it. */
+static int restore_record(struct run *run, struct error *e)
+{
+	if (sysfs_is_dry_run())
+		return 0;
+	return run->recorded ? record_write(run->dev, &run->record, e)
+			     : record_remove(run->dev, e);
+}
+
+/* The binding it has now, for a message. */
+static char *state_text(const struct run *run)
+{
+	_cleanup_binding_ struct binding is = {0};
+	struct error e;
+
+	return device_binding(run->dev, &is, &e) < 0 ? copy(e.text) : binding_text(&is);
+}
+
+/* Put the device back to where it was; @e is why, and gets to know what became of it. */
+static int undo(struct run *run, struct error *e)
+{
+	/* An undo has its own time, and is not talked out of it. */
+	struct patience patience = {.deadline = now() + SEC};
+	_cleanup_binding_ struct binding is = {0};
+	struct error second = {0};
+	_cleanup_free_ char *why = copy(e->text);
+	_cleanup_free_ char *hint = copy(e->hint);
+	_cleanup_free_ char *state = NULL;
+
+	if (patience.deadline < run->request->deadline)
+		patience.deadline = run->request->deadline;
+	if (device_binding(run->dev, &is, &second) == 0 &&
+	    (binding_equal(&is, &run->before) ||
+	     binding_move(run->dev, &run->before, &patience, &second) == 0) &&
+	    restore_record(run, &second) == 0) {
+		state = binding_text(&run->before);
+		error_set(e, e->status, "%s; it is %s %s", why,
+			  binding_equal(&is, &run->before) ? "still" : "back", state);
+		return error_hint(e, "%s", hint);
+	}
+	state = state_text(run);
+	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s; it is now %s", why,
+		  second.text, state);
+	return error_hint(e, "to put it back: vfio-bind release %s/%s", run->dev->bus,
+			  run->dev->name);
+}
+
+/* pin and handoff: flag, and for handoff unbind, bind and reset; or all as it was. */
+static int take(struct run *run, const struct binding *to, struct error *e)
+{
+	struct patience patience = {run->request->deadline, run->caller->given_up};
+	bool there = binding_equal(&run->before, to);
+	const char *reason;
+
+	if (!there) {
+		if (keep_record(run, to, e) < 0)
+			return -1;
+		if (binding_move(run->dev, to, &patience, e) < 0)
+			return undo(run, e);
+	}
+	/* Let go only now: nobody could slip in, and the reset must open the group. */
+	cleanup_close(&run->guard);
+	run->guard = -1;
+	if (run->request->command == COMMAND_HANDOFF &&
+	    (!there || run->request->reset == RESET_ALWAYS) &&
+	    binding_reset(run->dev, to, run->request->reset, &patience, e) < 0)
+		return undo(run, e);
+	reason = run->caller->given_up();
+	if (!reason && run->caller->done())
+		return 0;
+	error_set(e, STATUS_FAILED, "%s", reason ? reason : "nobody waits for it any more");
+	return undo(run, e);
+}
+
+/* Where a release takes a device that vfio-bind has not taken: away from a driver that
+ * only the flag, or an id, has given it. */
+static struct binding untaken(const struct binding *is)
+{
+	bool keep = is->driver && !driver_is_vfio(is->driver) &&
+		    !streq(is->driver, is->driver_override);
+
+	return (struct binding){.driver = keep ? is->driver : binding_any_driver};
+}
+
+static void load_host_driver(const struct run *run, const char *driver)
+{
+	struct error ignored; /* the bind will tell */
+
+	if (driver == binding_any_driver)
+		driver_load_for(run->dev);
+	else if (driver && !driver_registered(run->dev->bus, driver)) {
+		driver_load_for(run->dev);
+		free(driver_load(run->dev->bus, driver, &ignored));
+	}
+}
+
+static int release(struct run *run, const struct binding *to, struct error *e)
+{
+	struct patience patience = {.deadline = run->request->deadline};
+	_cleanup_binding_ struct binding is = {0};
+	_cleanup_free_ char *why = NULL, *state = NULL;
+	struct error warning;
+
+	if (!binding_equal(&run->before, to)) {
+		load_host_driver(run, to->driver);
+		if (binding_move(run->dev, to, &patience, e) < 0)
+			goto failed;
+	}
+	if (!sysfs_is_dry_run() && record_remove(run->dev, e) < 0)
+		goto failed;
+	if (to->driver == binding_any_driver && !sysfs_is_dry_run() &&
+	    !sysfs_has(run->dev->path, "driver")) {
+		error_set(&warning, STATUS_DONE, "no driver wants it: it has none now");
+		run->caller->warn(&warning);
+	}
+	run->caller->done();
+	return 0;
+failed:
+	/* Never undone: its user is gone, and would not come back for it. */
+	why = copy(e->text);
+	state = state_text(run);
+	if (device_binding(run->dev, &is, &warning) < 0 ||
+	    !binding_equal(&is, &run->before))
+		e->status = STATUS_BROKEN;
+	error_set(e, e->status, "%s; it is now %s", why, state);
+	return error_hint(e, "to try again: vfio-bind release %s/%s", run->dev->bus,
+			  run->dev->name);
+}
+
+int command_run(const struct device *dev, const struct request *request,
+		const struct caller *caller, struct error *e)
+{
+	__attribute__((cleanup(run_clear))) struct run run = {
+		.dev = dev, .request = request, .caller = caller, .guard = -1};
+	bool releasing = request->command == COMMAND_RELEASE;
+	bool handoff = request->command == COMMAND_HANDOFF;
+	_cleanup_free_ char *driver = NULL;
+	_cleanup_close_ int lock = -1;
+	struct binding to;
+
+	if (!sysfs_is_dry_run() && (lock = record_lock(dev, e)) < 0)
+		return -1;
+	caller->locked();
+	/* The module first: once the flag is there, the driver would take the device as
+	 * it registers. */
+	if (!releasing && find_driver(&run, &driver, e) < 0)
+		return -1;
+	if (device_binding(dev, &run.before, e) < 0)
+		return -1;
+	run.recorded = record_read(dev, &run.before, &run.record) == 0;
+
+	if (releasing)
+		to = run.recorded ? run.record.origin : untaken(&run.before);
+	else
+		to = (struct binding){.driver = handoff ? driver : run.before.driver,
+				      .driver_override = driver ? driver : (char *)DRIVER_NONE};
+	if (!streq(run.before.driver, to.driver)) {
+		if (check_unbind(&run, e) < 0)
+			return -1;
+	} else if (handoff && driver_is_vfio(to.driver)) {
+		if (wait_for_holder(&run, e) < 0) /* its caller would not get it */
+			return -1;
+	}
+	if (handoff && !binding_equal(&run.before, &to) && check_target(&run, driver, e) < 0)
+		return -1;
+	if (!caller->begin())
+		return error_set(e, STATUS_REFUSED, "nobody waits for it any more");
+	return releasing ? release(&run, &to, e) : take(&run, &to, e);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What pin, handoff and release mean for one device: where it shall go, what must be so
+ * before it is touched, the record, the transition, and the undo of one that fails. */
+#pragma once
+
+#include "binding.h"
+
+enum command { COMMAND_PIN, COMMAND_HANDOFF, COMMAND_RELEASE };
+
+struct request {
+	enum command command;
+	const char *driver; /* NULL: the VFIO driver of the device's bus */
+	enum reset reset;
+	bool force; /* do not look who uses it through its host driver */
+	int64_t deadline;
+};
+
+/* How a command talks to whoever wants it. */
+struct caller {
+	void (*locked)(void);
+	/* All checks passed. False: the caller has gone, do not begin. */
+	bool (*begin)(void);
+	/* NULL, or why a handoff should not go on: time is up, or it is told to stop. */
+	const char *(*given_up)(void);
+	void (*warn)(const struct error *e);
+	/* Success. False: the caller has not heard it, and believes it failed. */
+	bool (*done)(void);
+};
+
+/* Returns 0 after done(), or -1 with @e, whose status tells what has become of the
+ * device. May block for as long as the kernel likes. */
+int command_run(const struct device *dev, const struct request *request,
+		const struct caller *caller, struct error *e);

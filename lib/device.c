@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "device.h"
+#include "sysfs.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <libgen.h>
+#include <libudev.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+char *device_override_value(char *text)
+{
+	if (text && (*text == '\0' || streq(text, "(null)"))) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+int device_binding(const struct device *dev, struct binding *binding, struct error *e)
+{
+	char *text = sysfs_read(dev->path, "driver_override");
+
+	if (!text)
+		return error_set(e, STATUS_FAILED, "cannot read driver_override: %s",
+				 errno == ENOENT ? "the device is gone" : strerror(errno));
+	binding->driver_override = device_override_value(text);
+	binding->driver = sysfs_link(dev->path, "driver");
+	return 0;
+}
+
+void binding_clear(struct binding *binding)
+{
+	free(binding->driver);
+	free(binding->driver_override);
+	*binding = (struct binding){0};
+}
+
+struct matches {
+	struct device *dev;
+	size_t n;
+};
+
+int device_at(const char *path, struct device *dev)
+{
+	char resolved[PATH_MAX], subsystem[PATH_MAX];
+	_cleanup_free_ char *link = format("%s/subsystem", path);
+
+	if (!realpath(path, resolved) || !realpath(link, subsystem))
+		return -1;
+	if (!starts_with(resolved, "/sys/devices/") ||
+	    !starts_with(subsystem, "/sys/bus/")) {
+		errno = ENODEV;
+		return -1;
+	}
+	*dev = (struct device){
+		.bus = copy(strrchr(subsystem, '/') + 1),
+		.name = copy(strrchr(resolved, '/') + 1),
+		.path = copy(resolved),
+	};
+	return 0;
+}
+
+void device_clear(struct device *dev)
+{
+	free(dev->bus);
+	free(dev->name);
+	free(dev->path);
+	*dev = (struct device){0};
+}
+
+bool device_same(const struct device *a, const struct device *b)
+{
+	return streq(a->path, b->path);
+}
+
+static void match(struct matches *matches, const char *path)
+{
+	struct device dev;
+
+	if (device_at(path, &dev) < 0)
+		return;
+	matches->dev = reallocarray(matches->dev, matches->n + 1, sizeof(dev));
+	if (!matches->dev)
+		abort();
+	matches->dev[matches->n++] = dev;
+}
+
+static void match_on_buses(struct matches *matches, const char *name)
+{
+	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
+
+	for (size_t i = 0; i < buses.n; i++) {
+		_cleanup_free_ char *path =
+			format("/sys/bus/%s/devices/%s", buses.name[i], name);
+
+		match(matches, path);
+	}
+}
+
+/* An interface or a disk stands for the device it is the function of: the nearest one
+ * on a bus, and for virtio, whose devices are one to a transport, the transport. A
+ * disk behind a shared controller does not stand for the controller. */
+static void match_function(struct matches *matches, const char *class, const char *name)
+{
+	_cleanup_free_ char *path = format("/sys/class/%s/%s/device", class, name);
+	size_t before = matches->n;
+
+	while (access(path, F_OK) == 0 && matches->n == before) {
+		char *up = format("%s/device", path);
+
+		match(matches, path);
+		free(path);
+		path = up;
+	}
+	if (matches->n > before && streq(matches->dev[before].bus, "virtio")) {
+		_cleanup_free_ char *transport = format("%s/..", matches->dev[before].path);
+
+		device_clear(&matches->dev[before]);
+		matches->n = before;
+		match(matches, transport);
+	}
+}
+
+static bool is_short_pci_address(const char *name)
+{
+	return strlen(name) == strlen("01:00.0") && isxdigit((unsigned char)name[0]) &&
+	       isxdigit((unsigned char)name[1]) && name[2] == ':' &&
+	       isxdigit((unsigned char)name[3]) && isxdigit((unsigned char)name[4]) &&
+	       name[5] == '.' && name[6] >= '0' && name[6] <= '7';
+}
+
+static void match_name(struct matches *matches, const char *name)
+{
+	match_on_buses(matches, name);
+	if (is_short_pci_address(name)) {
+		_cleanup_free_ char *full = format("/sys/bus/pci/devices/0000:%s", name);
+
+		match(matches, full);
+	}
+	match_function(matches, "net", name);
+	match_function(matches, "block", name);
+}
+
+static void match_bus_and_name(struct matches *matches, const char *name)
+{
+	const char *slash = strchr(name, '/');
+	_cleanup_free_ char *path = format("/sys/bus/%.*s/devices/%s", (int)(slash - name),
+					   name, slash + 1);
+
+	if (slash > name && slash[1] && !strchr(slash + 1, '/') &&
+	    !streq(slash + 1, ".") && !streq(slash + 1, ".."))
+		match(matches, path);
+}
+
+/* Drop all but those that @keep, if there is one; and those that come twice. */
+static void narrow(struct matches *matches)
+{
+	bool any_override = false;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < matches->n; i++)
+		any_override |= sysfs_has(matches->dev[i].path, "driver_override");
+	for (size_t i = 0; i < matches->n; i++) {
+		struct device dev = matches->dev[i];
+		bool keep = !any_override || sysfs_has(dev.path, "driver_override");
+
+		for (size_t j = 0; j < kept; j++)
+			keep &= !device_same(&dev, &matches->dev[j]);
+		if (keep)
+			matches->dev[kept++] = dev;
+		else
+			device_clear(&dev);
+	}
+	matches->n = kept;
+}
+
+int device_find(const char *name, struct device *dev, struct error *e)
+{
+	struct matches found = {0};
+	_cleanup_free_ char *list = NULL;
+
+	if (name[0] == '/')
+		match(&found, name);
+	else if (strchr(name, '/'))
+		match_bus_and_name(&found, name);
+	else if (*name && !streq(name, ".") && !streq(name, "..") &&
+		 strlen(name) <= NAME_MAX)
+		match_name(&found, name);
+	narrow(&found);
+
+	for (size_t i = 0; i < found.n; i++) {
+		_cleanup_free_ char *one =
+			format("%s/%s", found.dev[i].bus, found.dev[i].name);
+
+		append(&list, found.n == 2 ? " and " : ", ", one);
+		if (found.n > 1)
+			device_clear(&found.dev[i]);
+	}
+	if (found.n == 1)
+		*dev = found.dev[0];
+	free(found.dev);
+	if (found.n == 0)
+		return error_set(e, STATUS_USAGE, "%.64s%s: no such device",
+				 *name ? name : "''", strlen(name) > 64 ? "..." : "");
+	if (found.n > 1)
+		return error_set(e, STATUS_USAGE, "%s: ambiguous: %s", name, list);
+	return 0;
+}
+
+int device_check_override(const struct device *dev, struct error *e)
+{
+	_cleanup_free_ char *above = copy(dev->path);
+
+	if (sysfs_has(dev->path, "driver_override"))
+		return 0;
+	error_set(e, STATUS_USAGE, "the %s bus has no driver_override for it", dev->bus);
+	while (strlen(dirname(above)) > strlen("/sys/devices")) {
+		_cleanup_device_ struct device up = {0};
+
+		if (sysfs_has(above, "driver_override") && device_at(above, &up) == 0) {
+			error_hint(e, "it is a part of %s/%s, which has one", up.bus,
+				   up.name);
+			break;
+		}
+	}
+	return -1;
+}
+
+uint64_t device_incarnation(const struct device *dev)
+{
+	struct stat st;
+
+	return stat(dev->path, &st) == 0 ? st.st_ino : 0;
+}
+
+static char *hwdb_model(const char *modalias)
+{
+	/* Kept for the life of the program: it is a mapped file, not worth reopening. */
+	static struct udev_hwdb *hwdb;
+	struct udev_list_entry *entry, *list;
+
+	if (!hwdb) {
+		struct udev *udev = udev_new();
+
+		hwdb = udev ? udev_hwdb_new(udev) : NULL;
+		udev_unref(udev);
+	}
+	list = hwdb ? udev_hwdb_get_properties_list_entry(hwdb, modalias, 0) : NULL;
+	udev_list_entry_foreach(entry, list)
+	{
+		if (streq(udev_list_entry_get_name(entry), "ID_MODEL_FROM_DATABASE"))
+			return copy(udev_list_entry_get_value(entry));
+	}
+	return NULL;
+}
+
+char *device_model(const struct device *dev)
+{
+	char *model = sysfs_read(dev->path, "of_node/compatible");
+
+	if (!model)
+		model = sysfs_read(dev->path, "firmware_node/hid");
+	if (streq(dev->bus, "pci")) {
+		_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
+		char *better = modalias ? hwdb_model(modalias) : NULL;
+
+		if (better) {
+			free(model);
+			model = better;
+		}
+	}
+	return model;
+}

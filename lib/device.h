@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A device on a bus: finding it by any of its names, and what it is. */
+#pragma once
+
+#include "error.h"
+
+struct device {
+	char *bus;
+	char *name; /* unique on its bus only */
+	char *path; /* its syspath, links resolved */
+};
+
+/* Find the device that @name means: NAME, BUS/NAME, a PCI address without its domain, a
+ * network interface or a disk, or a sysfs path. A device that cannot be flagged is
+ * meant only when no other has that name.
+ * Returns 0 with @dev to be cleared, or -1 with @e (STATUS_USAGE) and @dev untouched. */
+int device_find(const char *name, struct device *dev, struct error *e);
+
+/* The device at this syspath. Returns 0 or -1 with errno: it is gone, or on no bus. */
+int device_at(const char *path, struct device *dev);
+
+/* What a device is bound to and what it is flagged for; NULL: none. */
+struct binding {
+	char *driver;
+	char *driver_override;
+};
+
+/* The device's binding now. Before Linux 6.12.80 it waits for the device lock.
+ * Returns 0 or -1 with @e (STATUS_FAILED) and @binding untouched. */
+int device_binding(const struct device *dev, struct binding *binding, struct error *e);
+
+/* An unset driver_override reads "(null)" on some buses and "" on others: as NULL. */
+char *device_override_value(char *text);
+
+void binding_clear(struct binding *binding);
+#define _cleanup_binding_ __attribute__((cleanup(binding_clear)))
+
+void device_clear(struct device *dev);
+#define _cleanup_device_ __attribute__((cleanup(device_clear)))
+
+bool device_same(const struct device *a, const struct device *b);
+
+/* Can it be flagged: has it a driver_override? Which buses give one depends on the
+ * kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
+int device_check_override(const struct device *dev, struct error *e);
+
+/* Tells this device from one that came back later under the same name: the inode number
+ * of its directory, which kernfs gives out anew. 0: the device is gone. */
+uint64_t device_incarnation(const struct device *dev);
+
+/* What it is, for people: a PCI device's model from the hwdb, else the first
+ * `compatible` of its device tree node, else its ACPI hardware id, else NULL. */
+char *device_model(const struct device *dev);

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Drivers and their modules, and which VFIO driver a device takes. */
+#pragma once
+
+#include "device.h"
+
+/* The word for "a driver nobody has". */
+#define DRIVER_NONE "none"
+
+/* The registered name of driver @name, which may be written with `_` for `-` and the
+ * other way round, as modules are. NULL: @bus has no such driver. */
+char *driver_registered(const char *bus, const char *name);
+
+/* As above, loading the module of that name if need be (announced). In a dry run the
+ * module's presence is enough. NULL with @e (STATUS_USAGE) when there is no such driver
+ * even then. */
+char *driver_load(const char *bus, const char *name, struct error *e);
+
+/* Load the modules that fit the device's modalias, as udev does (announced). */
+void driver_load_for(const struct device *dev);
+
+/* The drivers on the device's bus that these modules have brought. */
+struct names driver_candidates(const struct device *dev);
+
+/* The VFIO driver of the device's bus; NULL: VFIO has none. */
+const char *driver_vfio(const struct device *dev);
+
+/* Does it hand devices to VFIO users? */
+bool driver_is_vfio(const char *driver);
+
+/* Does it leave the device's DMA alone, so that its IOMMU group stays viable
+ * (driver_managed_dma, and pci-stub)? */
+bool driver_is_harmless(const char *driver);
+
+/* Can devices be bound to and unbound from it by hand (not suppress_bind_attrs)? */
+bool driver_has_bind(const char *bus, const char *driver);

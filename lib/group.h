@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The IOMMU group of a device: is there one, and is it viable? */
+#pragma once
+
+#include "device.h"
+
+/* The group's number; NULL: the device is in none. */
+char *group_number(const struct device *dev);
+
+/* A group that VFIO made up for a device without an IOMMU. It lasts only as long as the
+ * device is VFIO-bound, and it confines nothing. */
+bool group_is_noiommu(const struct device *dev);
+
+/* Could VFIO have this device, as far as its group is concerned? Call it before the bind,
+ * with the VFIO module loaded: afterwards a made-up group looks like a real one.
+ * Returns 0, with *@unconfined telling whether nothing will confine the device's DMA, or
+ * -1 with @e (STATUS_REFUSED): no group, or members that make it not viable
+ * (vfio_group_set_container and iommu_group_claim_dma_owner in the kernel). */
+int group_check(const struct device *dev, bool *unconfined, struct error *e);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The table of devices and who has them. */
+#pragma once
+
+#include "device.h"
+
+enum list_format { LIST_TABLE, LIST_RAW, LIST_JSON };
+
+struct list_options {
+	enum list_format format;
+	bool noheadings;
+	const char *columns; /* names with commas, "+..." adds to the default; NULL */
+	const char *bus;     /* only its devices; NULL: all */
+	bool taken;	     /* only what is flagged or VFIO-bound */
+};
+
+/* Print @n devices to stdout; without any (NULL), all that have a driver_override.
+ * Returns 0 or -1 with @e (STATUS_USAGE: a column or bus that is not there). */
+int list_print(const struct device *devs, size_t n, const struct list_options *options,
+	       struct error *e);
+
+/* Every column, "NAME" and "what it shows", for --help; NULL at the end. */
+const char *list_column(size_t i, const char **help);

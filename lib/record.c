@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "record.h"
+#include "sysfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* Root's alone: whoever can open a lock can take it. /run/lock is everyone's. */
+#define DIR_OF_ALL "/run/vfio-bind"
+#define DIR_OF_LOCKS DIR_OF_ALL "/lock"
+#define DIR_OF_RECORDS DIR_OF_ALL "/record"
+
+void record_clear(struct record *record)
+{
+	binding_clear(&record->origin);
+	free(record->flag[0]);
+	free(record->flag[1]);
+	*record = (struct record){0};
+}
+
+/* A device's name has no '/', a bus's no ':'. */
+static char *path_in(const char *dir, const struct device *dev)
+{
+	return format("%s/%s:%s", dir, dev->bus, dev->name);
+}
+
+static int make_directories(struct error *e)
+{
+	static const char *const dirs[] = {DIR_OF_ALL, DIR_OF_LOCKS, DIR_OF_RECORDS};
+
+	for (size_t i = 0; i < 3; i++) {
+		struct stat st;
+
+		if (mkdir(dirs[i], 0700) < 0 && errno != EEXIST)
+			return error_set(e, STATUS_FAILED, "cannot make %s: %s", dirs[i],
+					 strerror(errno));
+		if (lstat(dirs[i], &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != 0 ||
+		    (st.st_mode & 022))
+			return error_set(e, STATUS_FAILED,
+					 "%s is not a directory that only root can write",
+					 dirs[i]);
+	}
+	return 0;
+}
+
+int record_lock(const struct device *dev, struct error *e)
+{
+	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
+	int fd;
+
+	if (make_directories(e) < 0)
+		return -1;
+	/* Never unlinked: that would let two processes lock two files of one name. */
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0 && flock(fd, LOCK_EX) == 0)
+		return fd;
+	error_set(e, STATUS_FAILED, "cannot lock %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+char *record_lock_holder(const struct device *dev)
+{
+	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
+	_cleanup_free_ char *line = NULL, *wanted = NULL;
+	char *holder = NULL;
+	size_t size = 0;
+	struct stat st;
+	FILE *locks;
+
+	if (stat(path, &st) < 0)
+		return NULL;
+	wanted = format(" %02x:%02x:%ju ", major(st.st_dev), minor(st.st_dev),
+			(uintmax_t)st.st_ino);
+	locks = fopen("/proc/locks", "re");
+	while (locks && !holder && getline(&line, &size, locks) > 0) {
+		int pid;
+
+		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF"; those who wait have an
+		 * arrow, and do not scan. */
+		if (strstr(line, wanted) && sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1) {
+			_cleanup_free_ char *dir = format("/proc/%d", pid);
+			_cleanup_free_ char *comm = sysfs_read(dir, "comm");
+
+			holder = format("%s (pid %d)", comm ? comm : "?", pid);
+		}
+	}
+	if (locks)
+		fclose(locks);
+	return holder;
+}
+
+/* A line is a key and, after one space, a value. */
+static void parse(struct record *record, const char *line)
+{
+	const char *value = strchr(line, ' ');
+	size_t key = value ? (size_t)(value - line) : 0;
+	char **field = NULL;
+
+	if (!value)
+		return;
+	value++;
+	if (strncmp(line, "driver", key) == 0 && key == strlen("driver"))
+		field = &record->origin.driver;
+	else if (strncmp(line, "driver_override", key) == 0 &&
+		 key == strlen("driver_override"))
+		field = &record->origin.driver_override;
+	else if (strncmp(line, "flag", key) == 0 && key == strlen("flag"))
+		field = record->flag[0] ? &record->flag[1] : &record->flag[0];
+	else if (strncmp(line, "incarnation", key) == 0 && key == strlen("incarnation"))
+		record->incarnation = strtoull(value, NULL, 10);
+	if (field && !*field)
+		*field = copy(value);
+}
+
+/* Is @is on the way that vfio-bind took with this device? It carries the flag; or it is
+ * not flagged yet, or any more, and nobody else's driver has it. */
+static bool on_our_way(const struct record *record, const struct binding *is)
+{
+	const struct binding *origin = &record->origin;
+
+	if (is->driver_override && (streq(is->driver_override, record->flag[0]) ||
+				    streq(is->driver_override, record->flag[1])))
+		return true;
+	return streq(is->driver_override, origin->driver_override) &&
+	       (!is->driver || streq(is->driver, origin->driver));
+}
+
+int record_read(const struct device *dev, const struct binding *is, struct record *record)
+{
+	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
+	_cleanup_free_ char *line = NULL;
+	struct record found = {0};
+	FILE *file = fopen(path, "re");
+	size_t size = 0;
+
+	if (!file)
+		return -1;
+	while (getline(&line, &size, file) > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		parse(&found, line);
+	}
+	fclose(file);
+	if (found.incarnation != device_incarnation(dev) || !on_our_way(&found, is)) {
+		record_clear(&found);
+		return -1;
+	}
+	*record = found;
+	return 0;
+}
+
+int record_write(const struct device *dev, const struct record *record, struct error *e)
+{
+	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
+	_cleanup_free_ char *temporary = path_in(DIR_OF_ALL, dev);
+	const struct {
+		const char *key, *value;
+	} lines[] = {
+		{"driver", record->origin.driver},
+		{"driver_override", record->origin.driver_override},
+		{"flag", record->flag[0]},
+		{"flag", record->flag[1]},
+	};
+	_cleanup_free_ char *text = format("incarnation %" PRIu64 "\n", record->incarnation);
+	_cleanup_close_ int fd = -1;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+		_cleanup_free_ char *line = NULL;
+
+		if (!lines[i].value)
+			continue;
+		line = format("%s %s\n", lines[i].key, lines[i].value);
+		append(&text, "", line);
+	}
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_set(e, STATUS_FAILED, "cannot write %s: %s", temporary,
+				 strerror(errno));
+	errno = ENOSPC; /* for a short write */
+	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text) ||
+	    rename(temporary, path) < 0) {
+		error_set(e, STATUS_FAILED, "cannot write %s: %s", path, strerror(errno));
+		unlink(temporary);
+		return -1;
+	}
+	return 0;
+}
+
+int record_remove(const struct device *dev, struct error *e)
+{
+	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
+	_cleanup_free_ char *temporary = path_in(DIR_OF_ALL, dev);
+
+	unlink(temporary); /* left by one that was killed */
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_set(e, STATUS_FAILED, "cannot remove %s: %s", path,
+				 strerror(errno));
+	return 0;
+}
+
+struct names record_list(void)
+{
+	struct names list = sysfs_names(DIR_OF_RECORDS, "");
+
+	for (size_t i = 0; i < list.n; i++) {
+		char *colon = strchr(list.name[i], ':');
+
+		if (colon)
+			*colon = '/';
+	}
+	return list;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* /run/vfio-bind: each device's lock, and the binding to go back to. */
+#pragma once
+
+#include "device.h"
+
+struct record {
+	struct binding origin; /* before the first change */
+	char *flag[2];	       /* what vfio-bind flagged, or was about to flag, it for */
+	uint64_t incarnation;  /* of the device that was recorded */
+};
+
+void record_clear(struct record *record);
+#define _cleanup_record_ __attribute__((cleanup(record_clear)))
+
+/* Lock the device, however long it takes (flock(2): the lock goes with the last copy of
+ * the fd, so with the process). Returns the fd, or -1 with @e (STATUS_FAILED). */
+int record_lock(const struct device *dev, struct error *e);
+
+/* "COMMAND (pid N)" of who has the lock, from /proc/locks; NULL: cannot be told. */
+char *record_lock_holder(const struct device *dev);
+
+/* Read the device's record. Returns 0 with @record to be cleared; -1: there is none that
+ * can be believed, as the device @is now: removed and added again since, or taken
+ * elsewhere by somebody else. */
+int record_read(const struct device *dev, const struct binding *is, struct record *record);
+
+/* Write it, whole or not at all. Returns 0, or -1 with @e (STATUS_FAILED). */
+int record_write(const struct device *dev, const struct record *record, struct error *e);
+
+/* Returns 0, also when there was none, or -1 with @e (STATUS_FAILED). */
+int record_remove(const struct device *dev, struct error *e);
+
+/* The recorded devices, as BUS/NAME. */
+struct names record_list(void);

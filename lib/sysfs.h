@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading, writing and following links below /sys. Paths are a directory and an entry.
+ * The only code that writes there, and so the only home of --dry-run and --verbose. */
+#pragma once
+
+#include "util.h"
+
+/* The attribute's text without its last newline; NULL with errno. */
+char *sysfs_read(const char *dir, const char *attr);
+
+/* The last component of a link's target; NULL when there is no such link. */
+char *sysfs_link(const char *dir, const char *link);
+
+/* Read the attribute of @n directories into values[i]. Before Linux 6.12.80 reading
+ * driver_override waits for the device lock, beyond any signal, while a bind or unbind of
+ * that device is stuck: a value that does not come in half a second is "?", and a child
+ * is left to wait for it. NULL: it cannot be read. */
+void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values);
+
+bool sysfs_has(const char *dir, const char *entry);
+
+/* The directory's entries that begin with @prefix, sorted; none if it cannot be read. */
+struct names sysfs_names(const char *dir, const char *prefix);
+
+/* Write @value and a newline in one write(2), as one store needs it
+ * (Documentation/filesystems/sysfs.rst). Announced first; not done in a dry run.
+ * Returns 0 or -errno. May block for as long as the kernel likes. */
+int sysfs_write(const char *dir, const char *attr, const char *value);
+
+/* Say, as a line for a root shell, what the kernel is about to be told by other means
+ * than a write. False: do not do it, this is a dry run. */
+bool sysfs_announce(const char *line);
+
+/* With @on, nothing is written. */
+void sysfs_dry_run(bool on);
+bool sysfs_is_dry_run(void);
+
+/* Who hears of each write before it is made. */
+void sysfs_on_announce(void (*hear)(const char *line));

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "usage.h"
+#include "sysfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <libudev.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* The syspaths of the device's own interfaces ("net") or disks and partitions ("block"). */
+static struct names functions(const struct device *dev, const char *subsystem)
+{
+	struct udev *udev = udev_new();
+	struct udev_device *parent =
+		udev ? udev_device_new_from_syspath(udev, dev->path) : NULL;
+	struct udev_enumerate *all = parent ? udev_enumerate_new(udev) : NULL;
+	struct udev_list_entry *entry;
+	struct names paths = {0};
+
+	if (all && udev_enumerate_add_match_parent(all, parent) >= 0 &&
+	    udev_enumerate_add_match_subsystem(all, subsystem) >= 0 &&
+	    udev_enumerate_scan_devices(all) >= 0) {
+		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all))
+			names_add(&paths, udev_list_entry_get_name(entry));
+	}
+	udev_enumerate_unref(all);
+	udev_device_unref(parent);
+	udev_unref(udev);
+	return paths;
+}
+
+static const char *last_component(const char *path)
+{
+	return strrchr(path, '/') + 1;
+}
+
+static void interface_check(const char *path, const struct ifaddrs *addresses, char **uses)
+{
+	const char *name = last_component(path);
+	_cleanup_names_ struct names uppers = sysfs_names(path, "upper_");
+
+	for (size_t i = 0; i < uppers.n; i++) {
+		const char *upper = uppers.name[i] + strlen("upper_");
+		_cleanup_free_ char *dir = format("%s/%s", path, uppers.name[i]);
+		const char *kind = sysfs_has(dir, "bridge")    ? "is in bridge"
+				   : sysfs_has(dir, "bonding") ? "is in bond"
+							       : "is below";
+		_cleanup_free_ char *use = format("interface %s %s %s", name, kind, upper);
+
+		append(uses, "; ", use);
+	}
+	for (; addresses; addresses = addresses->ifa_next) {
+		const struct sockaddr *address = addresses->ifa_addr;
+		_cleanup_free_ char *use = NULL;
+		char text[NI_MAXHOST];
+
+		if (!address || !streq(addresses->ifa_name, name) ||
+		    !(addresses->ifa_flags & IFF_UP) ||
+		    (address->sa_family != AF_INET && address->sa_family != AF_INET6))
+			continue;
+		if (getnameinfo(address,
+				address->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+							      : sizeof(struct sockaddr_in6),
+				text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
+			continue;
+		use = format("interface %s is up with address %s", name, text);
+		append(uses, "; ", use);
+	}
+}
+
+/* Does @node, if it is one, stand for the block device @number? */
+static bool is_block(const char *node, dev_t number)
+{
+	struct stat st;
+
+	return node[0] == '/' && stat(node, &st) == 0 && S_ISBLK(st.st_mode) &&
+	       st.st_rdev == number;
+}
+
+/* Where the block device is mounted (proc_pid_mountinfo(5)); the source is looked at
+ * too, as btrfs and its like show a number of their own. */
+static void mounts_check(const char *chain, dev_t number, char **uses)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+
+	while (file && getline(&line, &size, file) > 0) {
+		unsigned int major, minor;
+		int start, end;
+		const char *dash = strstr(line, " - ");
+		_cleanup_free_ char *source = NULL, *use = NULL;
+
+		if (!dash || sscanf(line, "%*d %*d %u:%u %*s %n%*s%n", &major, &minor, &start,
+				    &end) != 2)
+			continue;
+		if (sscanf(dash, " - %*s %ms", &source) != 1)
+			continue;
+		if (makedev(major, minor) != number && !is_block(source, number))
+			continue;
+		use = format("%s is mounted on %.*s", chain, end - start, line + start);
+		append(uses, "; ", use);
+	}
+	if (file)
+		fclose(file);
+}
+
+static void swaps_check(const char *chain, dev_t number, char **uses)
+{
+	FILE *file = fopen("/proc/swaps", "re");
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+
+	while (file && getline(&line, &size, file) > 0) {
+		_cleanup_free_ char *use = NULL;
+
+		line[strcspn(line, " \t\n")] = '\0';
+		if (!is_block(line, number))
+			continue;
+		use = format("%s is swapped on", chain);
+		append(uses, "; ", use);
+	}
+	if (file)
+		fclose(file);
+}
+
+/* Somebody else who wants it for himself: a mount in another namespace, for one. */
+static bool opened_exclusively(const char *path)
+{
+	_cleanup_free_ char *node = format("/dev/%s", last_component(path));
+	_cleanup_close_ int fd = -1;
+
+	for (char *c = node; *c; c++) {
+		if (*c == '!')
+			*c = '/';
+	}
+	fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 && errno == EBUSY;
+}
+
+/* @chain: the names from the device's own disk up to this one. */
+static void block_check(const char *path, const char *chain, char **uses)
+{
+	_cleanup_free_ char *number = sysfs_read(path, "dev");
+	_cleanup_free_ char *dir = format("%s/holders", path);
+	_cleanup_names_ struct names holders = sysfs_names(dir, "");
+	unsigned int major, minor;
+
+	if (!number || sscanf(number, "%u:%u", &major, &minor) != 2)
+		return;
+	mounts_check(chain, makedev(major, minor), uses);
+	swaps_check(chain, makedev(major, minor), uses);
+	for (size_t i = 0; i < holders.n; i++) {
+		_cleanup_free_ char *holder = format("/sys/class/block/%s", holders.name[i]);
+		_cleanup_free_ char *dm = sysfs_read(holder, "dm/name");
+		_cleanup_free_ char *longer =
+			dm ? format("%s -> %s (%s)", chain, holders.name[i], dm)
+			   : format("%s -> %s", chain, holders.name[i]);
+		_cleanup_free_ char *before_holder = copy(*uses);
+
+		block_check(holder, longer, uses);
+		if (streq(before_holder, *uses)) {
+			_cleanup_free_ char *use =
+				format("%s is held by %s", chain, holders.name[i]);
+
+			append(uses, "; ", use);
+		}
+	}
+}
+
+static void consumers_check(const struct device *dev, char **uses)
+{
+	_cleanup_names_ struct names links = sysfs_names(dev->path, "consumer:");
+
+	for (size_t i = 0; i < links.n; i++) {
+		_cleanup_free_ char *dir = format("%s/%s", dev->path, links.name[i]);
+		_cleanup_free_ char *status = sysfs_read(dir, "status");
+		_cleanup_free_ char *sync_only = sysfs_read(dir, "sync_state_only");
+		_cleanup_free_ char *use = NULL;
+
+		if (!streq(status, "active") || streq(sync_only, "1"))
+			continue;
+		use = format("its consumer %s would be unbound too",
+			     links.name[i] + strlen("consumer:"));
+		append(uses, "; ", use);
+	}
+}
+
+int usage_check(const struct device *dev, struct error *e)
+{
+	_cleanup_names_ struct names interfaces = functions(dev, "net");
+	_cleanup_names_ struct names disks = functions(dev, "block");
+	struct ifaddrs *addresses = NULL;
+	_cleanup_free_ char *uses = NULL;
+
+	if (interfaces.n && getifaddrs(&addresses) < 0)
+		return error_set(e, STATUS_REFUSED, "cannot tell its addresses: %s",
+				 strerror(errno));
+	for (size_t i = 0; i < interfaces.n; i++)
+		interface_check(interfaces.name[i], addresses, &uses);
+	freeifaddrs(addresses);
+	for (size_t i = 0; i < disks.n; i++)
+		block_check(disks.name[i], last_component(disks.name[i]), &uses);
+	for (size_t i = 0; i < disks.n && !uses; i++) {
+		if (opened_exclusively(disks.name[i]))
+			uses = format("%s is opened exclusively",
+				      last_component(disks.name[i]));
+	}
+	consumers_check(dev, &uses);
+	if (!uses)
+		return 0;
+	error_set(e, STATUS_REFUSED, "in use: %s", uses);
+	return error_hint(e, "--force takes it all the same");
+}
+
+char *usage_names(const struct device *dev)
+{
+	static const char *const subsystems[] = {"net", "block"};
+	char *list = NULL;
+
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_names_ struct names paths = functions(dev, subsystems[i]);
+
+		for (size_t j = 0; j < paths.n; j++)
+			append(&list, ",", last_component(paths.name[j]));
+	}
+	return list;
+}

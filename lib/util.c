@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+char *format(const char *fmt, ...)
+{
+	va_list args;
+	char *s;
+
+	va_start(args, fmt);
+	if (vasprintf(&s, fmt, args) < 0)
+		abort();
+	va_end(args);
+	return s;
+}
+
+char *copy(const char *s)
+{
+	return s ? format("%s", s) : NULL;
+}
+
+void append(char **list, const char *separator, const char *part)
+{
+	char *longer = *list ? format("%s%s%s", *list, separator, part) : copy(part);
+
+	free(*list);
+	*list = longer;
+}
+
+void names_add(struct names *names, const char *name)
+{
+	names->name = reallocarray(names->name, names->n + 2, sizeof(*names->name));
+	if (!names->name)
+		abort();
+	names->name[names->n++] = copy(name);
+	names->name[names->n] = NULL;
+}
+
+void names_free(struct names *names)
+{
+	for (size_t i = 0; i < names->n; i++)
+		free(names->name[i]);
+	free(names->name);
+	*names = (struct names){0};
+}
+
+int64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * SEC + ts.tv_nsec;
+}
+
+void sleep_for(int64_t ns)
+{
+	struct timespec ts = {.tv_sec = ns / SEC, .tv_nsec = ns % SEC};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
+		;
+}
+
+int detach(int fd)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	setsid();
+	if (null < 0 || chdir("/") < 0)
+		_exit(1);
+	for (int i = 0; i < 3; i++)
+		dup2(null, i);
+	if (fd != 3 && dup3(fd, 3, O_CLOEXEC) < 0)
+		_exit(1);
+	closefrom(4);
+	return 3;
+}

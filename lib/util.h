@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Cleanup, strings and the clock: what C lacks. */
+#pragma once
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static inline void cleanup_free(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void cleanup_close(const int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static inline void cleanup_closedir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+#define _cleanup_free_ __attribute__((cleanup(cleanup_free)))
+#define _cleanup_close_ __attribute__((cleanup(cleanup_close)))
+#define _cleanup_closedir_ __attribute__((cleanup(cleanup_closedir)))
+#define _printf_(f, a) __attribute__((format(printf, f, a)))
+
+/* Equal, where NULL equals NULL alone. */
+static inline bool streq(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static inline bool starts_with(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+/* A new string. Never NULL: without memory the program ends at once, which is as safe
+ * as any other kill (the record says how to go back). */
+char *format(const char *fmt, ...) _printf_(1, 2);
+
+/* A copy, or NULL for NULL. Never fails, like format(). */
+char *copy(const char *s);
+
+/* Append to @list (NULL: empty), with @separator between the parts. */
+void append(char **list, const char *separator, const char *part);
+
+/* A growing array of strings, closed by NULL. */
+struct names {
+	char **name;
+	size_t n;
+};
+
+void names_add(struct names *names, const char *name);
+void names_free(struct names *names);
+#define _cleanup_names_ __attribute__((cleanup(names_free)))
+
+/* The monotonic clock, in nanoseconds; a deadline is a point on it. */
+int64_t now(void);
+
+#define MSEC INT64_C(1000000)
+#define SEC (1000 * MSEC)
+
+/* Sleep @ns nanoseconds; signals do not cut it short. */
+void sleep_for(int64_t ns);
+
+/* In a child: let go of what it has inherited (terminal, pipes, locks, directory), so that
+ * nobody waits for it when it outlives its parent; all but @fd. Returns that fd's new
+ * number. Ends the child if it cannot. */
+int detach(int fd);

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vfio.h"
+#include "driver.h"
+#include "group.h"
+#include "sysfs.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/vfio.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+
+#ifndef VFIO_DEVICE_BIND_IOMMUFD /* uapi of Linux 6.6 */
+struct vfio_device_bind_iommufd {
+	__u32 argsz;
+	__u32 flags;
+	__s32 iommufd;
+	__u32 out_devid;
+};
+#define VFIO_DEVICE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
+#endif
+
+struct vfio_nodes vfio_nodes(const struct device *dev)
+{
+	_cleanup_free_ char *driver = sysfs_link(dev->path, "driver");
+	_cleanup_free_ char *dir = format("%s/vfio-dev", dev->path);
+	_cleanup_names_ struct names cdevs = sysfs_names(dir, "vfio");
+	_cleanup_free_ char *number = driver_is_vfio(driver) ? group_number(dev) : NULL;
+	struct vfio_nodes nodes = {0};
+
+	if (number)
+		nodes.group = format("/dev/vfio/%s%s",
+				     group_is_noiommu(dev) ? "noiommu-" : "", number);
+	if (cdevs.n)
+		nodes.cdev = format("/dev/vfio/devices/%s", cdevs.name[0]);
+	if (nodes.group && access(nodes.group, F_OK) < 0) {
+		free(nodes.group);
+		nodes.group = NULL;
+	}
+	if (nodes.cdev && access(nodes.cdev, F_OK) < 0) {
+		free(nodes.cdev);
+		nodes.cdev = NULL;
+	}
+	return nodes;
+}
+
+void vfio_nodes_clear(struct vfio_nodes *nodes)
+{
+	free(nodes->group);
+	free(nodes->cdev);
+	*nodes = (struct vfio_nodes){0};
+}
+
+/* From Linux 6.18 on a device fd tells whose it is. */
+static bool fdinfo_names(const char *pid, const char *fd, const struct device *dev)
+{
+	_cleanup_free_ char *dir = format("/proc/%s/fdinfo", pid);
+	_cleanup_free_ char *info = sysfs_read(dir, fd);
+	const char *path = info ? strstr(info, "vfio-device-syspath:") : NULL;
+	size_t n = strlen(dev->path);
+
+	if (!path)
+		return false;
+	path += strcspn(path, "/");
+	return strncmp(path, dev->path, n) == 0 && path[n] == '\n';
+}
+
+static bool is_node(const char *link, const char *node)
+{
+	size_t n = node ? strlen(node) : 0;
+
+	/* A node that went with the unbind is marked so. */
+	return node && strncmp(link, node, n) == 0 &&
+	       (link[n] == '\0' || streq(link + n, " (deleted)"));
+}
+
+static bool process_holds(const char *pid, const struct device *dev,
+			  const struct vfio_nodes *nodes)
+{
+	_cleanup_free_ char *dir = format("/proc/%s/fd", pid);
+	_cleanup_closedir_ DIR *fds = opendir(dir);
+	struct dirent *fd;
+
+	while (fds && (fd = readdir(fds))) {
+		char link[PATH_MAX];
+		ssize_t n = readlinkat(dirfd(fds), fd->d_name, link, sizeof(link) - 1);
+
+		if (n < 0)
+			continue;
+		link[n] = '\0';
+		if (is_node(link, nodes->group) || is_node(link, nodes->cdev))
+			return true;
+		if (streq(link, "anon_inode:[vfio-device]") &&
+		    fdinfo_names(pid, fd->d_name, dev))
+			return true;
+	}
+	return false;
+}
+
+char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid_t except)
+{
+	_cleanup_closedir_ DIR *proc = opendir("/proc");
+	struct dirent *process;
+	char *holders = NULL;
+
+	while (proc && (process = readdir(proc))) {
+		const char *pid = process->d_name;
+		_cleanup_free_ char *dir = NULL, *comm = NULL, *holder = NULL;
+
+		if (!isdigit((unsigned char)*pid) || atoi(pid) == except ||
+		    !process_holds(pid, dev, nodes))
+			continue;
+		dir = format("/proc/%s", pid);
+		comm = sysfs_read(dir, "comm");
+		holder = format("%s (pid %s)", comm ? comm : "?", pid);
+		append(&holders, ", ", holder);
+	}
+	return holders;
+}
+
+bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard)
+{
+	_cleanup_free_ char *holders = NULL;
+
+	*guard = nodes->group ? open(nodes->group, O_RDWR | O_CLOEXEC) : -1;
+	if (nodes->group && *guard < 0 && errno == EBUSY)
+		return true;
+	if (!nodes->cdev)
+		return false;
+	holders = vfio_holders(dev, nodes, getpid());
+	if (!holders)
+		return false;
+	if (*guard >= 0)
+		close(*guard);
+	*guard = -1;
+	return true;
+}
+
+/* "WHAT: WHY", or for EBUSY who is in the way. */
+static int failed(struct error *e, const struct device *dev,
+		  const struct vfio_nodes *nodes, const char *what)
+{
+	int err = errno;
+	_cleanup_free_ char *holders =
+		err == EBUSY ? vfio_holders(dev, nodes, getpid()) : NULL;
+
+	if (holders)
+		return error_set(e, STATUS_FAILED, "%s: held by %s", what, holders);
+	return error_set(e, STATUS_FAILED, "%s: %s", what, strerror(err));
+}
+
+/* The container must have an IOMMU driver before it gives out a device. */
+static int set_iommu(int container, bool noiommu)
+{
+	if (noiommu)
+		return ioctl(container, VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU);
+	if (ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) == 0)
+		return 0;
+	return ioctl(container, VFIO_SET_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU);
+}
+
+/* Returns the device's fd, with *@container to be closed after it, or -1 with @e. */
+static int open_by_group(const struct device *dev, const struct vfio_nodes *nodes,
+			 int group, int *container, int64_t deadline, struct error *e)
+{
+	int fd;
+
+	*container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (*container < 0)
+		return failed(e, dev, nodes, "cannot open /dev/vfio/vfio");
+	if (ioctl(group, VFIO_GROUP_SET_CONTAINER, container) < 0)
+		return failed(e, dev, nodes, "cannot put its group into a VFIO container");
+	if (set_iommu(*container, group_is_noiommu(dev)) < 0)
+		return failed(e, dev, nodes, "cannot set the IOMMU of a VFIO container");
+	while ((fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, dev->name)) < 0 &&
+	       errno == EAGAIN && now() < deadline)
+		sleep_for(10 * MSEC);
+	if (fd < 0)
+		return failed(e, dev, nodes, "cannot open it through VFIO");
+	return fd;
+}
+
+static int open_by_cdev(const struct device *dev, const struct vfio_nodes *nodes,
+			int *iommufd, struct error *e)
+{
+	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind)};
+	int fd = open(nodes->cdev, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return failed(e, dev, nodes, "cannot open its VFIO device node");
+	*iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	bind.iommufd = *iommufd;
+	if (*iommufd < 0)
+		failed(e, dev, nodes, "cannot open /dev/iommu");
+	else if (ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) < 0)
+		failed(e, dev, nodes, "cannot open it through iommufd");
+	else
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static int reset_open_device(const struct device *dev, const struct vfio_nodes *nodes,
+			     int fd, enum reset reset, struct error *e)
+{
+	struct vfio_device_info info = {.argsz = sizeof(info)};
+
+	if (ioctl(fd, VFIO_DEVICE_GET_INFO, &info) < 0)
+		return failed(e, dev, nodes, "cannot learn what it can do from VFIO");
+	if (!(info.flags & VFIO_DEVICE_FLAGS_RESET)) {
+		if (reset == RESET_AUTO)
+			return 0;
+		error_set(e, STATUS_FAILED, "cannot be reset: VFIO has no reset for it");
+		return error_hint(e, "--reset=auto goes without");
+	}
+	if (ioctl(fd, VFIO_DEVICE_RESET) < 0)
+		return failed(e, dev, nodes, "reset failed");
+	return 0;
+}
+
+int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
+		struct error *e)
+{
+	struct vfio_group_status status = {.argsz = sizeof(status)};
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes(dev);
+	_cleanup_close_ int group = -1;
+	_cleanup_close_ int context = -1; /* container or iommufd */
+	_cleanup_close_ int fd = -1;
+
+	if (!nodes.group && !nodes.cdev)
+		return error_set(e, STATUS_FAILED, "bound, but there is no node below /dev/vfio");
+	if (nodes.group) {
+		group = open(nodes.group, O_RDWR | O_CLOEXEC);
+		if (group < 0)
+			return failed(e, dev, &nodes, "cannot open its VFIO group");
+		if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)
+			return failed(e, dev, &nodes, "cannot tell whether its group is viable");
+		if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
+			return error_set(e, STATUS_FAILED, "its IOMMU group is not viable");
+	}
+	if (reset == RESET_NEVER)
+		return 0;
+	fd = nodes.group ? open_by_group(dev, &nodes, group, &context, deadline, e)
+			 : open_by_cdev(dev, &nodes, &context, e);
+	if (fd < 0)
+		return -1;
+	return reset_open_device(dev, &nodes, fd, reset, e);
+}

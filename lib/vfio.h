@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* /dev/vfio: the nodes of a device, who holds them, and the reset through them. */
+#pragma once
+
+#include "device.h"
+
+#include <sys/types.h>
+
+enum reset {
+	RESET_AUTO,   /* if the device can */
+	RESET_ALWAYS, /* fail if it cannot */
+	RESET_NEVER,
+};
+
+/* Where users open a VFIO-bound device. Each is NULL when there is no such node. */
+struct vfio_nodes {
+	char *group; /* /dev/vfio/N or /dev/vfio/noiommu-N */
+	char *cdev;  /* /dev/vfio/devices/vfioN */
+};
+
+/* The device's nodes now; none while it is not VFIO-bound. */
+struct vfio_nodes vfio_nodes(const struct device *dev);
+void vfio_nodes_clear(struct vfio_nodes *nodes);
+#define _cleanup_nodes_ __attribute__((cleanup(vfio_nodes_clear)))
+
+/* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:
+ * nobody that we can see. Processes @except are passed over (0: none). */
+char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid_t except);
+
+/* Is the device held by a VFIO user? The group node opens for one user at a time
+ * (vfio_group_fops_open: EBUSY); a cdev that is merely open is found in /proc.
+ * Returns false with *@guard an open group fd (or -1: no group node), which keeps new
+ * users out and does not block an unbind; true when it is held. */
+bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard);
+
+/* A VFIO-bound device, seen as its user will see it: the node is there, the group is
+ * viable, and with @reset the device has been opened (nothing mapped), reset and closed.
+ * Waits until @deadline while the kernel says EAGAIN.
+ * Returns 0 or -1 with @e (STATUS_FAILED). */
+int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
+		struct error *e);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Children that work on one device each. A write below /sys can block for minutes, beyond
+ * any signal: so the parent waits until the deadline, tells what is pending, and leaves;
+ * the worker, holding the lock, ends the matter whenever the kernel lets it. */
+#pragma once
+
+#include "command.h"
+
+/* Who hears of it, in the parent. */
+struct listener {
+	void (*step)(const char *line);
+	void (*warning)(const struct device *dev, const struct error *e);
+	void (*result)(const struct device *dev, const struct error *e); /* once for each */
+};
+
+/* Run the request on @n devices, side by side, until @request->deadline; a signal to stop
+ * (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too.
+ * Returns that signal's number, or 0. */
+int worker_run(const struct device *devs, size_t n, const struct request *request,
+	       const struct listener *listener);

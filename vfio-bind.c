@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* vfio-bind - take a device from its host driver, hand it to VFIO, and put it back.
+ *
+ * The command line, and all that is said to the user. What the commands mean for a
+ * device is in lib/command.c. */
+#include "lib/list.h"
+#include "lib/record.h"
+#include "lib/sysfs.h"
+#include "lib/worker.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define PROGRAM "vfio-bind"
+
+/* Long enough for a guest to go down, short enough for a boot script. */
+#define DEFAULT_TIMEOUT 30.0
+
+const char *argp_program_version = PROGRAM " " VERSION;
+
+/* Bits, to say which command takes which option. */
+enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
+#define TAKING (PIN | HANDOFF | RELEASE)
+
+enum { KEY_TAKEN = 0x100, KEY_RESET };
+
+static struct list_options arg_list;
+static struct request arg_request;
+static const char *arg_driver; /* of --driver */
+static bool arg_all, arg_verbose;
+static double arg_timeout = DEFAULT_TIMEOUT;
+static char **arg_operands;
+static size_t arg_n_operands;
+
+static enum status worst;
+
+static int run_list(void);
+static int run_taking(void);
+
+static const struct command_line {
+	const char *name, *operands, *summary, *doc;
+	int bit;
+	enum command command;
+	int (*run)(void);
+	size_t min, max;
+} commands[] = {
+	{"list", "[DEVICE...]", "show devices and who has them",
+	 "Show the devices that can be flagged (all that have a driver_override), or each "
+	 "DEVICE, and who has them.",
+	 LIST, 0, run_list, 0, SIZE_MAX},
+	{"pin", "DEVICE [DRIVER]", "let only DRIVER bind, from now on",
+	 "From now on only DRIVER may bind to DEVICE; without DRIVER, or with 'none', no "
+	 "driver at all. The driver that has it now keeps it.",
+	 PIN, COMMAND_PIN, run_taking, 1, 2},
+	{"handoff", "DEVICE [DRIVER]\n--driver=DRIVER DEVICE...",
+	 "move a device to a driver, VFIO's by default",
+	 "Move DEVICE to DRIVER, by default the VFIO driver of its bus: flag it, unbind it, "
+	 "bind it, reset it, and verify. With 'none' it is left without a driver. What fails "
+	 "is undone.",
+	 HANDOFF, COMMAND_HANDOFF, run_taking, 1, 2},
+	{"release", "DEVICE...\n--all", "put a device back to where it was",
+	 "Put each DEVICE back to the driver and the flag it had before vfio-bind first "
+	 "touched it; one that it has not touched is unflagged and left to the kernel's "
+	 "choice.",
+	 RELEASE, COMMAND_RELEASE, run_taking, 0, SIZE_MAX},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(*commands))
+
+static const struct {
+	int commands;
+	struct argp_option option;
+} options[] = {
+	{LIST, {"bus", 'b', "BUS", 0, "only the devices on BUS", 0}},
+	{LIST, {"json", 'J', 0, 0, "print JSON", 0}},
+	{LIST, {"noheadings", 'n', 0, 0, "print no headings", 0}},
+	{LIST, {"output", 'o', "COLS", 0, "print these columns; +COLS adds to the default", 0}},
+	{LIST, {"raw", 'r', 0, 0, "print unaligned, for scripts", 0}},
+	{LIST, {"taken", KEY_TAKEN, 0, 0, "only devices that are flagged or VFIO-bound", 0}},
+	{RELEASE, {"all", 'a', 0, 0, "release all that vfio-bind has taken", 0}},
+	{HANDOFF, {"driver", 'd', "DRIVER", 0,
+		   "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
+	{HANDOFF | RELEASE, {"force", 'f', 0, 0,
+			     "do not ask whether a host driver's device is in use", 0}},
+	{TAKING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
+	{HANDOFF, {"reset", KEY_RESET, "WHEN", 0,
+		   "reset it: auto (if it can; default), always or never", 0}},
+	{TAKING, {"timeout", 't', "SECONDS", 0, "wait no longer (default 30)", 0}},
+	{TAKING, {"verbose", 'v', 0, 0, "print the kernel writes as they are made", 0}},
+	{LIST | TAKING, {0, 'h', 0, OPTION_HIDDEN, 0, 0}},
+};
+
+#define N_OPTIONS (sizeof(options) / sizeof(*options))
+
+/* --- what is said to the user -------------------------------------------------- */
+
+static void fail(enum status status)
+{
+	if (status > worst)
+		worst = status;
+}
+
+/* A whole line in one write, as several processes may share the log. */
+static void complain(const char *who, const char *kind, const struct error *e)
+{
+	_cleanup_free_ char *hint =
+		*e->hint ? format(PROGRAM ": hint: %s\n", e->hint) : copy("");
+
+	fprintf(stderr, PROGRAM ": %s%s%s%s\n%s", who ? who : "", who ? ": " : "", kind,
+		e->text, hint);
+	fflush(stderr);
+}
+
+static void tell_step(const char *line)
+{
+	if (arg_verbose || sysfs_is_dry_run())
+		fprintf(sysfs_is_dry_run() ? stdout : stderr, "%s\n", line);
+}
+
+static void tell_warning(const struct device *dev, const struct error *e)
+{
+	complain(dev->name, "warning: ", e);
+}
+
+static void tell_result(const struct device *dev, const struct error *e)
+{
+	if (e->status != STATUS_DONE)
+		complain(dev->name, "", e);
+	fail(e->status);
+}
+
+/* A full disk or a closed pipe behind stdout must not look like success. */
+static void close_stdout(void)
+{
+	if (fclose(stdout) != 0) {
+		fprintf(stderr, PROGRAM ": write error: %s\n", strerror(errno));
+		_exit(worst > STATUS_FAILED ? worst : STATUS_FAILED);
+	}
+}
+
+/* With a standard fd closed, the next file opened would be taken for it. These cannot be
+ * used, and so are errors still. */
+static void open_standard_fds(void)
+{
+	for (int fd = 0; fd < 3; fd++) {
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+	}
+}
+
+/* --- the commands -------------------------------------------------------------- */
+
+struct devices {
+	struct device *dev;
+	size_t n;
+};
+
+static void devices_clear(struct devices *devices)
+{
+	for (size_t i = 0; i < devices->n; i++)
+		device_clear(&devices->dev[i]);
+	free(devices->dev);
+}
+
+#define _cleanup_devices_ __attribute__((cleanup(devices_clear)))
+
+/* Add what @name stands for, once. A name that cannot be used is said and passed over:
+ * the other operands may still be released. */
+static void devices_find(struct devices *devices, const char *name)
+{
+	struct device dev;
+	struct error e;
+
+	if (device_find(name, &dev, &e) < 0) {
+		complain(NULL, "", &e);
+		fail(e.status);
+		return;
+	}
+	if (arg_request.deadline && device_check_override(&dev, &e) < 0) {
+		complain(dev.name, "", &e);
+		fail(e.status);
+		device_clear(&dev);
+		return;
+	}
+	for (size_t i = 0; i < devices->n; i++) {
+		if (device_same(&devices->dev[i], &dev)) {
+			device_clear(&dev);
+			return;
+		}
+	}
+	devices->dev = reallocarray(devices->dev, devices->n + 1, sizeof(dev));
+	if (!devices->dev)
+		abort();
+	devices->dev[devices->n++] = dev;
+}
+
+static int run_list(void)
+{
+	_cleanup_devices_ struct devices devices = {0};
+	struct error e;
+
+	for (size_t i = 0; i < arg_n_operands; i++)
+		devices_find(&devices, arg_operands[i]);
+	if (arg_n_operands && !devices.n)
+		return worst;
+	if (list_print(devices.dev, devices.n, &arg_list, &e) < 0) {
+		complain(NULL, "", &e);
+		fail(e.status);
+	}
+	return worst;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const struct device *x = a, *y = b;
+
+	return strcmp(x->path, y->path);
+}
+
+static int run_taking(void)
+{
+	static const struct listener listener = {tell_step, tell_warning, tell_result};
+	_cleanup_devices_ struct devices devices = {0};
+	_cleanup_names_ struct names recorded = {0};
+	int signal_number;
+
+	if (geteuid() != 0 && !sysfs_is_dry_run()) {
+		fprintf(stderr, PROGRAM ": this needs root; --dry-run and list do not\n");
+		return STATUS_USAGE;
+	}
+	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
+	if (arg_all)
+		recorded = record_list();
+	for (size_t i = 0; i < recorded.n; i++) {
+		struct device dev;
+		struct error e;
+
+		if (device_find(recorded.name[i], &dev, &e) < 0)
+			continue; /* it was removed, and its binding with it */
+		device_clear(&dev);
+		devices_find(&devices, recorded.name[i]);
+	}
+	for (size_t i = 0; i < arg_n_operands; i++)
+		devices_find(&devices, arg_operands[i]);
+	if (!devices.n)
+		return worst;
+	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
+	/* Nobody reading our messages is no reason to leave a device half way. */
+	if (!sysfs_is_dry_run())
+		signal(SIGPIPE, SIG_IGN);
+	signal_number = worker_run(devices.dev, devices.n, &arg_request, &listener);
+	if (signal_number) {
+		/* As a shell expects of what it has interrupted. */
+		signal(signal_number, SIG_DFL);
+		raise(signal_number);
+	}
+	return worst;
+}
+
+/* --- argp ---------------------------------------------------------------------- */
+
+static void parse_reset(struct argp_state *state, const char *when)
+{
+	static const char *const names[] = {
+		[RESET_AUTO] = "auto", [RESET_ALWAYS] = "always", [RESET_NEVER] = "never"};
+
+	for (size_t i = 0; i < 3; i++) {
+		if (streq(names[i], when)) {
+			arg_request.reset = i;
+			return;
+		}
+	}
+	argp_error(state, "--reset is auto, always or never, not '%.64s'", when);
+}
+
+static void parse_timeout(struct argp_state *state, const char *seconds)
+{
+	char *end;
+
+	arg_timeout = strtod(seconds, &end);
+	if (end == seconds || *end || !isfinite(arg_timeout) || arg_timeout <= 0 ||
+	    arg_timeout > 1e6)
+		argp_error(state, "not a number of seconds above 0: '%.64s'", seconds);
+}
+
+/* The operands are known: make of them what this command does. */
+static void parse_operands(struct argp_state *state, const struct command_line *command)
+{
+	size_t max = arg_driver ? SIZE_MAX : command->max;
+
+	if (arg_all && arg_n_operands)
+		argp_error(state, "--all takes no DEVICE");
+	if (!arg_all && (arg_n_operands < command->min ||
+			 (command->bit == RELEASE && arg_n_operands == 0)))
+		argp_error(state, "DEVICE is missing");
+	if (arg_n_operands > max)
+		argp_error(state, "surplus operand: '%.64s'%s", arg_operands[max],
+			   command->bit == HANDOFF ? "; for several devices, name the driver "
+						     "with --driver" : "");
+	if (command->bit == LIST && arg_list.format == LIST_JSON && arg_list.noheadings)
+		arg_list.noheadings = false; /* JSON has none */
+	if (!(command->bit & (PIN | HANDOFF)))
+		return;
+	arg_request.driver = command->bit == PIN ? "none" : NULL;
+	if (arg_driver)
+		arg_request.driver = streq(arg_driver, "auto") ? NULL : arg_driver;
+	else if (arg_n_operands == 2)
+		arg_request.driver = arg_operands[--arg_n_operands];
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	const struct command_line *command = state->input;
+
+	switch (key) {
+	case 'b':
+		arg_list.bus = arg;
+		break;
+	case 'J':
+		arg_list.format = LIST_JSON;
+		break;
+	case 'r':
+		arg_list.format = LIST_RAW;
+		break;
+	case 'o':
+		arg_list.columns = arg;
+		break;
+	case KEY_TAKEN:
+		arg_list.taken = true;
+		break;
+	case 'n':
+		if (command->bit == LIST)
+			arg_list.noheadings = true;
+		else
+			sysfs_dry_run(true);
+		break;
+	case 'a':
+		arg_all = true;
+		break;
+	case 'd':
+		arg_driver = arg;
+		break;
+	case 'f':
+		arg_request.force = true;
+		break;
+	case 't':
+		parse_timeout(state, arg);
+		break;
+	case 'v':
+		arg_verbose = true;
+		break;
+	case KEY_RESET:
+		parse_reset(state, arg);
+		break;
+	case 'h':
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+		break;
+	case ARGP_KEY_ARG:
+		arg_operands = reallocarray(arg_operands, arg_n_operands + 1, sizeof(arg));
+		if (!arg_operands)
+			abort();
+		arg_operands[arg_n_operands++] = arg;
+		break;
+	case ARGP_KEY_END:
+		parse_operands(state, command);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+/* The columns and commands stand in their tables, and nowhere else. */
+static char *help_columns(int key, const char *text, void *input)
+{
+	const struct command_line *command = input;
+	const char *name, *help;
+	char *list = NULL;
+
+	if (key != ARGP_KEY_HELP_POST_DOC || !command || command->bit != LIST)
+		return (char *)text;
+	list = copy("Columns:");
+	for (size_t i = 0; (name = list_column(i, &help)) != NULL; i++) {
+		_cleanup_free_ char *line = format("%*s%-10s%s", 2, "", name, help);
+
+		append(&list, "\n", line);
+	}
+	return list;
+}
+
+static char *help_commands(int key, const char *text, void *input)
+{
+	char *list = NULL;
+
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)text;
+	list = copy("Commands:");
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		_cleanup_free_ char *line =
+			format("%*s%-9s%s", 2, "", commands[i].name, commands[i].summary);
+
+		append(&list, "\n", line);
+	}
+	append(&list, "\n\n", "'" PROGRAM " COMMAND --help' tells about each.");
+	return list;
+}
+
+static int run_command(const struct command_line *command, int argc, char **argv)
+{
+	struct argp_option own[N_OPTIONS + 1] = {0};
+	struct argp argp = {own, parse_option, command->operands, command->doc, NULL,
+			    help_columns, NULL};
+	_cleanup_free_ char *name = format(PROGRAM " %s", command->name);
+	size_t n = 0;
+
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (options[i].commands & command->bit)
+			own[n++] = options[i].option;
+	}
+	argv[0] = name;
+	arg_request.command = command->command;
+	argp_parse(&argp, argc, argv, 0, NULL, (void *)command);
+	return command->run();
+}
+
+static error_t parse_command(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case 'h':
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+		break;
+	case ARGP_KEY_ARG:
+		for (size_t i = 0; i < N_COMMANDS; i++) {
+			if (streq(commands[i].name, arg)) {
+				int first = state->next - 1;
+
+				exit(run_command(&commands[i], state->argc - first,
+						 state->argv + first));
+			}
+		}
+		argp_error(state, "unknown command: '%.64s'", arg);
+		break;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "COMMAND is missing");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp_option help[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0}, {0}};
+	static const struct argp argp = {
+		help, parse_command, "COMMAND [ARGUMENT...]",
+		"Take a device from its host driver, hand it to VFIO, and put it back.\v",
+		NULL, help_commands, NULL};
+	static char name[] = PROGRAM;
+
+	open_standard_fds();
+	atexit(close_stdout);
+	argp_err_exit_status = STATUS_USAGE;
+	if (argc > 0)
+		argv[0] = name;
+	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, NULL);
+	return STATUS_USAGE;
+}
