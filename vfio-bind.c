@@ -466,6 +466,7 @@ int main(int argc, char **argv)
 	open_standard_fds();
 	atexit(close_stdout);
 	argp_err_exit_status = STATUS_USAGE;
+	setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
 	if (argc > 0)
 		argv[0] = name;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, NULL);

@@ -53,26 +53,22 @@ static int unbind(const struct device *dev, const char *driver, struct error *e)
 static int bind_failed(const struct device *dev, const char *driver, int err,
 		       struct error *e)
 {
-	bool needs_reset = streq(driver, "vfio-platform") || streq(driver, "vfio-amba");
 	_cleanup_free_ char *compatible = NULL;
-	_cleanup_free_ char *module = NULL;
 
 	if (err == ENOENT && !driver_has_bind(dev->bus, driver))
 		return error_set(e, STATUS_FAILED,
 				 "cannot bind to %s: that driver is not there, or has no bind "
 				 "file", driver);
 	switch (err) {
-	case ENOENT:
-		if (!needs_reset)
+	case ENOENT: /* vfio-amba asks for no reset handler */
+		if (!streq(driver, "vfio-platform"))
 			break;
 		compatible = sysfs_read(dev->path, "of_node/compatible");
-		error_set(e, STATUS_FAILED,
-			  "cannot bind to %s: no reset handler for %s%s", driver,
-			  compatible ? "compatible " : "it", compatible ? compatible : "");
-		module = copy(driver);
-		*strchr(module, '-') = '_';
-		return error_hint(e, "to go without a reset between its users: modprobe -r %s && "
-				  "modprobe %s reset_required=0", module, module);
+		error_set(e, STATUS_FAILED, "cannot bind to %s: no reset handler for %s%s",
+			  driver, compatible ? "compatible " : "it",
+			  compatible ? compatible : "");
+		return error_hint(e, "to go without a reset between its users: modprobe -r "
+				     "vfio_platform && modprobe vfio_platform reset_required=0");
 	case EINVAL:
 		if (!driver_is_vfio(driver) || sysfs_has(dev->path, "iommu_group"))
 			break;

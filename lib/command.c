@@ -98,6 +98,15 @@ static int check_target(const struct run *run, const char *driver, struct error 
 	return 0;
 }
 
+/* In a container, /sys is often read-only. */
+static int check_writable(const struct device *dev, struct error *e)
+{
+	int err = sysfs_is_dry_run() ? 0 : sysfs_check_writable(dev->path, "driver_override");
+
+	return err ? error_set(e, STATUS_FAILED, "cannot write below /sys: %s", strerror(-err))
+		   : 0;
+}
+
 /* The driver that was asked for, NULL for none: *@driver by its registered name, its
  * module loaded. */
 static int find_driver(const struct run *run, char **driver, struct error *e)
@@ -294,6 +303,8 @@ int command_run(const struct device *dev, const struct request *request,
 			return -1;
 	}
 	if (handoff && !binding_equal(&run.before, &to) && check_target(&run, driver, e) < 0)
+		return -1;
+	if (!binding_equal(&run.before, &to) && check_writable(dev, e) < 0)
 		return -1;
 	if (!caller->begin())
 		return error_set(e, STATUS_REFUSED, "nobody waits for it any more");

@@ -44,22 +44,33 @@ struct matches {
 
 int device_at(const char *path, struct device *dev)
 {
-	char resolved[PATH_MAX], subsystem[PATH_MAX];
 	_cleanup_free_ char *link = format("%s/subsystem", path);
+	char subsystem[PATH_MAX];
+	ssize_t n = readlink(link, subsystem, sizeof(subsystem) - 1);
 
-	if (!realpath(path, resolved) || !realpath(link, subsystem))
+	if (n < 0)
 		return -1;
-	if (!starts_with(resolved, "/sys/devices/") ||
-	    !starts_with(subsystem, "/sys/bus/")) {
+	subsystem[n] = '\0';
+	if (!starts_with(path, "/sys/devices/") || !strstr(subsystem, "/bus/")) {
 		errno = ENODEV;
 		return -1;
 	}
 	*dev = (struct device){
 		.bus = copy(strrchr(subsystem, '/') + 1),
-		.name = copy(strrchr(resolved, '/') + 1),
-		.path = copy(resolved),
+		.name = copy(strrchr(path, '/') + 1),
+		.path = copy(path),
 	};
 	return 0;
+}
+
+int device_behind(const char *path, struct device *dev)
+{
+	char resolved[PATH_MAX];
+
+	/* access() first: realpath() asks after each component. */
+	if (access(path, F_OK) < 0 || !realpath(path, resolved))
+		return -1;
+	return device_at(resolved, dev);
 }
 
 void device_clear(struct device *dev)
@@ -79,7 +90,7 @@ static void match(struct matches *matches, const char *path)
 {
 	struct device dev;
 
-	if (device_at(path, &dev) < 0)
+	if (device_behind(path, &dev) < 0)
 		return;
 	matches->dev = reallocarray(matches->dev, matches->n + 1, sizeof(dev));
 	if (!matches->dev)

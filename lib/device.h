@@ -19,6 +19,9 @@ int device_find(const char *name, struct device *dev, struct error *e);
 /* The device at this syspath. Returns 0 or -1 with errno: it is gone, or on no bus. */
 int device_at(const char *path, struct device *dev);
 
+/* The same for a path with links in it. */
+int device_behind(const char *path, struct device *dev);
+
 /* What a device is bound to and what it is flagged for; NULL: none. */
 struct binding {
 	char *driver;

@@ -46,7 +46,7 @@ int group_check(const struct device *dev, bool *unconfined, struct error *e)
 		_cleanup_free_ char *driver = NULL;
 		_cleanup_free_ char *text = NULL;
 
-		if (device_at(path, &member) < 0 || device_same(&member, dev))
+		if (device_behind(path, &member) < 0 || device_same(&member, dev))
 			continue;
 		driver = sysfs_link(member.path, "driver");
 		if (driver_is_harmless(driver))

@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# What the tests share. A device is named as BUS/NAME or, on the platform bus, NAME.
+
+bats_require_minimum_version 1.5.0
+
+# The board's devices.
+NIC=fff51000.ethernet
+SIBLING=fff50000.ethernet
+NIC_DRIVER=calxedaxgmac
+RTC=amba/fff35000.rtc
+SATA=ffe08000.sata
+# shellcheck disable=SC2034
+: "$NIC $SIBLING $NIC_DRIVER $RTC $SATA"
+
+# No command may hang: none here comes near this many seconds.
+LIMIT=${LIMIT:-60}
+
+# vfio_bind STATUS ARGUMENT...: run vfio-bind, and demand this exit status.
+# Its output, both streams, is in $output.
+vfio_bind() {
+	local expected=$1
+	shift
+	run timeout --foreground "$LIMIT" vfio-bind "$@"
+	if ((status != expected)); then
+		echo "vfio-bind $*: status $status, not $expected; it said:"
+		echo "$output"
+		return 1
+	fi
+}
+
+# says TEXT: $output has it.
+says() {
+	if [[ $output != *"$1"* ]]; then
+		printf '%s\n' "'$1' is not in:" "$output"
+		return 1
+	fi
+}
+
+syspath() {
+	case $1 in
+	*/*) echo "/sys/bus/${1%%/*}/devices/${1#*/}" ;;
+	*) echo "/sys/bus/platform/devices/$1" ;;
+	esac
+}
+
+# driver_of DEVICE: prints its driver, or "none".
+driver_of() {
+	local link
+	link=$(readlink "$(syspath "$1")/driver") || link=none
+	echo "${link##*/}"
+}
+
+# flag_of DEVICE: prints its driver_override, or "(null)".
+flag_of() {
+	local flag
+	flag=$(<"$(syspath "$1")/driver_override")
+	echo "${flag:-(null)}"
+}
+
+# record_of DEVICE: the path of its record.
+record_of() {
+	case $1 in
+	*/*) echo "/run/vfio-bind/record/${1/\//:}" ;;
+	*) echo "/run/vfio-bind/record/platform:$1" ;;
+	esac
+}
+
+# device_is DEVICE DRIVER FLAG: demand this binding; "none" and "(null)" for none.
+device_is() {
+	if [[ $(driver_of "$1") != "$2" || $(flag_of "$1") != "$3" ]]; then
+		echo "$1 is on $(driver_of "$1"), flagged $(flag_of "$1"); not on $2, flagged $3"
+		return 1
+	fi
+}
+
+# is_home DEVICE DRIVER: as if vfio-bind had never been: on DRIVER, unflagged, no record.
+is_home() {
+	device_is "$1" "$2" "(null)"
+	if [[ -e $(record_of "$1") ]]; then
+		echo "$1 has a record still:" && cat "$(record_of "$1")"
+		return 1
+	fi
+}
+
+# until_true SECONDS COMMAND...: wait for it, and fail if it does not come.
+until_true() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS < deadline)) || return 1
+		sleep 0.05
+	done
+}
+
+# noiommu: VFIO as on a board without an IOMMU whose admin accepts that.
+noiommu() {
+	modprobe vfio-platform
+	echo Y >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
+}
