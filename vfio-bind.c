@@ -78,17 +78,21 @@ static const struct {
 	{LIST, {"bus", 'b', "BUS", 0, "only the devices on BUS", 0}},
 	{LIST, {"json", 'J', 0, 0, "print JSON", 0}},
 	{LIST, {"noheadings", 'n', 0, 0, "print no headings", 0}},
-	{LIST, {"output", 'o', "COLS", 0, "print these columns; +COLS adds to the default", 0}},
+	{LIST,
+	 {"output", 'o', "COLS", 0, "print these columns; +COLS adds to the default", 0}},
 	{LIST, {"raw", 'r', 0, 0, "print unaligned, for scripts", 0}},
-	{LIST, {"taken", KEY_TAKEN, 0, 0, "only devices that are flagged or VFIO-bound", 0}},
+	{LIST,
+	 {"taken", KEY_TAKEN, 0, 0, "only devices that are flagged or VFIO-bound", 0}},
 	{RELEASE, {"all", 'a', 0, 0, "release all that vfio-bind has taken", 0}},
-	{HANDOFF, {"driver", 'd', "DRIVER", 0,
-		   "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
-	{HANDOFF | RELEASE, {"force", 'f', 0, 0,
-			     "do not ask whether a host driver's device is in use", 0}},
+	{HANDOFF,
+	 {"driver", 'd', "DRIVER", 0,
+	  "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
+	{HANDOFF | RELEASE,
+	 {"force", 'f', 0, 0, "do not ask whether a host driver's device is in use", 0}},
 	{TAKING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
-	{HANDOFF, {"reset", KEY_RESET, "WHEN", 0,
-		   "reset it: auto (if it can; default), always or never", 0}},
+	{HANDOFF,
+	 {"reset", KEY_RESET, "WHEN", 0,
+	  "reset it: auto (if it can; default), always or never", 0}},
 	{TAKING, {"timeout", 't', "SECONDS", 0, "wait no longer (default 30)", 0}},
 	{TAKING, {"verbose", 'v', 0, 0, "print the kernel writes as they are made", 0}},
 	{LIST | TAKING, {0, 'h', 0, OPTION_HIDDEN, 0, 0}},
@@ -265,8 +269,9 @@ static int run_taking(void)
 
 static void parse_reset(struct argp_state *state, const char *when)
 {
-	static const char *const names[] = {
-		[RESET_AUTO] = "auto", [RESET_ALWAYS] = "always", [RESET_NEVER] = "never"};
+	static const char *const names[] = {[RESET_AUTO] = "auto",
+					    [RESET_ALWAYS] = "always",
+					    [RESET_NEVER] = "never"};
 
 	for (size_t i = 0; i < 3; i++) {
 		if (streq(names[i], when)) {
@@ -299,8 +304,10 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		argp_error(state, "DEVICE is missing");
 	if (arg_n_operands > max)
 		argp_error(state, "surplus operand: '%.64s'%s", arg_operands[max],
-			   command->bit == HANDOFF ? "; for several devices, name the driver "
-						     "with --driver" : "");
+			   command->bit == HANDOFF
+				   ? "; for several devices, name the driver "
+				     "with --driver"
+				   : "");
 	if (command->bit == LIST && arg_list.format == LIST_JSON && arg_list.noheadings)
 		arg_list.noheadings = false; /* JSON has none */
 	if (!(command->bit & (PIN | HANDOFF)))
@@ -360,7 +367,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 		break;
 	case ARGP_KEY_ARG:
-		arg_operands = reallocarray(arg_operands, arg_n_operands + 1, sizeof(arg));
+		arg_operands =
+			reallocarray(arg_operands, arg_n_operands + 1, sizeof(arg));
 		if (!arg_operands)
 			abort();
 		arg_operands[arg_n_operands++] = arg;
@@ -413,8 +421,9 @@ static char *help_commands(int key, const char *text, void *input)
 static int run_command(const struct command_line *command, int argc, char **argv)
 {
 	struct argp_option own[N_OPTIONS + 1] = {0};
-	struct argp argp = {own, parse_option, command->operands, command->doc, NULL,
-			    help_columns, NULL};
+	struct argp argp = {own,	  parse_option, command->operands,
+			    command->doc, NULL,		help_columns,
+			    NULL};
 	_cleanup_free_ char *name = format(PROGRAM " %s", command->name);
 	size_t n = 0;
 
@@ -458,9 +467,13 @@ int main(int argc, char **argv)
 {
 	static const struct argp_option help[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0}, {0}};
 	static const struct argp argp = {
-		help, parse_command, "COMMAND [ARGUMENT...]",
+		help,
+		parse_command,
+		"COMMAND [ARGUMENT...]",
 		"Take a device from its host driver, hand it to VFIO, and put it back.\v",
-		NULL, help_commands, NULL};
+		NULL,
+		help_commands,
+		NULL};
 	static char name[] = PROGRAM;
 
 	open_standard_fds();

@@ -9,13 +9,14 @@ char binding_any_driver[] = "";
 
 bool binding_equal(const struct binding *a, const struct binding *b)
 {
-	return streq(a->driver, b->driver) && streq(a->driver_override, b->driver_override);
+	return streq(a->driver, b->driver) &&
+	       streq(a->driver_override, b->driver_override);
 }
 
 char *binding_text(const struct binding *binding)
 {
-	_cleanup_free_ char *driver =
-		binding->driver ? format("on %s", binding->driver) : copy("without a driver");
+	_cleanup_free_ char *driver = binding->driver ? format("on %s", binding->driver)
+						      : copy("without a driver");
 
 	if (!binding->driver_override)
 		return format("%s, not flagged", driver);
@@ -49,53 +50,50 @@ static int unbind(const struct device *dev, const char *driver, struct error *e)
 			 err < 0 ? strerror(-err) : "the kernel left it bound");
 }
 
+/* vfio_platform_probe() wants a way to reset; vfio_amba_probe() does not. */
+static int no_reset_handler(const struct device *dev, const char *driver, struct error *e)
+{
+	_cleanup_free_ char *compatible = sysfs_read(dev->path, "of_node/compatible");
+
+	error_set(e, STATUS_FAILED, "cannot bind to %s: no reset handler for %s", driver,
+		  compatible ? compatible : "it");
+	return error_hint(e, "to go without a reset between its users: modprobe -r "
+			     "vfio_platform && modprobe vfio_platform reset_required=0");
+}
+
 /* What bind's errno means (drivers/base/bus.c, dd.c; vfio_platform_common.c). */
 static int bind_failed(const struct device *dev, const char *driver, int err,
 		       struct error *e)
 {
-	_cleanup_free_ char *compatible = NULL;
+	bool has_bind = driver_has_bind(dev->bus, driver);
+	const char *why;
 
-	if (err == ENOENT && !driver_has_bind(dev->bus, driver))
+	if (err == ENOENT && has_bind && streq(driver, "vfio-platform"))
+		return no_reset_handler(dev, driver, e);
+	if (err == ENOENT && !has_bind)
+		why = "that driver is not there, or has no bind file";
+	else if (err == EINVAL && driver_is_vfio(driver) &&
+		 !sysfs_has(dev->path, "iommu_group"))
+		why = "no IOMMU group";
+	else if (err == ENODEV)
+		why = "the driver does not match it, or found no such hardware";
+	else if (err == EBUSY)
+		why = "another driver has it or is probing it, a VFIO user owns its IOMMU "
+		      "group, or the driver finds it busy";
+	else if (err == EAGAIN)
+		why = "its probe was deferred until the deadline, something it needs is not "
+		      "there yet";
+	else
 		return error_set(e, STATUS_FAILED,
-				 "cannot bind to %s: that driver is not there, or has no bind "
-				 "file", driver);
-	switch (err) {
-	case ENOENT: /* vfio-amba asks for no reset handler */
-		if (!streq(driver, "vfio-platform"))
-			break;
-		compatible = sysfs_read(dev->path, "of_node/compatible");
-		error_set(e, STATUS_FAILED, "cannot bind to %s: no reset handler for %s%s",
-			  driver, compatible ? "compatible " : "it",
-			  compatible ? compatible : "");
-		return error_hint(e, "to go without a reset between its users: modprobe -r "
-				     "vfio_platform && modprobe vfio_platform reset_required=0");
-	case EINVAL:
-		if (!driver_is_vfio(driver) || sysfs_has(dev->path, "iommu_group"))
-			break;
-		return error_set(e, STATUS_FAILED, "cannot bind to %s: no IOMMU group", driver);
-	case ENODEV:
-		return error_set(e, STATUS_FAILED,
-				 "cannot bind to %s: the driver does not match it, or found no "
-				 "such hardware", driver);
-	case EBUSY:
-		return error_set(e, STATUS_FAILED,
-				 "cannot bind to %s: another driver has it or is probing it, a "
-				 "VFIO user owns its IOMMU group, or the driver finds it busy",
-				 driver);
-	case EAGAIN:
-		return error_set(e, STATUS_FAILED,
-				 "cannot bind to %s: its probe was deferred until the deadline, "
-				 "something it needs is not there yet", driver);
-	default:
-		break;
-	}
-	return error_set(e, STATUS_FAILED, "cannot bind to %s: its probe failed: %s", driver,
-			 strerror(err));
+				 "cannot bind to %s: its probe failed: %s", driver,
+				 strerror(err));
+	return error_set(e, STATUS_FAILED, "cannot bind to %s: %s", driver, why);
 }
 
 static bool out_of_patience(const struct patience *patience)
 {
-	return now() >= patience->deadline || (patience->given_up && patience->given_up());
+	return now() >= patience->deadline ||
+	       (patience->given_up && patience->given_up());
 }
 
 /* Write, and again while the kernel says @deferred. Returns 0 or -errno. */
@@ -129,8 +127,8 @@ static int bind(const struct device *dev, const char *driver,
 	if (err < 0)
 		return bind_failed(dev, driver, -err, e);
 	if (!streq(bound, driver))
-		return error_set(e, STATUS_FAILED, "cannot bind to %s: it went to %s", driver,
-				 bound ? bound : "no driver");
+		return error_set(e, STATUS_FAILED, "cannot bind to %s: it went to %s",
+				 driver, bound ? bound : "no driver");
 	return 0;
 }
 
@@ -146,11 +144,13 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 	_cleanup_names_ struct names candidates = {0};
 
 	if (err == -EINVAL)
-		return error_set(e, STATUS_FAILED,
-				 "cannot bind to the driver the kernel chose: its probe was "
-				 "deferred, or a VFIO user owns its IOMMU group");
+		return error_set(
+			e, STATUS_FAILED,
+			"cannot bind to the driver the kernel chose: its probe was "
+			"deferred, or a VFIO user owns its IOMMU group");
 	if (err < 0)
-		return error_set(e, STATUS_FAILED, "drivers_probe failed: %s", strerror(-err));
+		return error_set(e, STATUS_FAILED, "drivers_probe failed: %s",
+				 strerror(-err));
 	bound = sysfs_link(dev->path, "driver");
 	if (bound || sysfs_is_dry_run())
 		return 0;
@@ -208,7 +208,8 @@ int binding_reset(const struct device *dev, const struct binding *is, enum reset
 		int err = sysfs_write(dev->path, "reset", "1");
 
 		if (err < 0 && !(err == -ENOTTY && reset == RESET_AUTO))
-			return error_set(e, STATUS_FAILED, "reset failed: %s", strerror(-err));
+			return error_set(e, STATUS_FAILED, "reset failed: %s",
+					 strerror(-err));
 		reset = RESET_NEVER;
 	}
 	if (!vfio)
@@ -217,7 +218,8 @@ int binding_reset(const struct device *dev, const struct binding *is, enum reset
 		reset = RESET_NEVER; /* VFIO has no other than the attribute's */
 	if (reset != RESET_NEVER) {
 		_cleanup_free_ char *line =
-			format("# open %s through VFIO, VFIO_DEVICE_RESET, close", dev->name);
+			format("# open %s through VFIO, VFIO_DEVICE_RESET, close",
+			       dev->name);
 
 		sysfs_announce(line);
 	}

@@ -45,7 +45,8 @@ static int wait_for_holder(struct run *run, struct error *e)
 			holders = vfio_holders(run->dev, &nodes, getpid());
 			error_set(e, STATUS_REFUSED, "%s: held by %s", reason,
 				  holders ? holders : "a process that cannot be seen");
-			return error_hint(e, "it is free when that process closes it or ends");
+			return error_hint(
+				e, "it is free when that process closes it or ends");
 		}
 		sleep_for(20 * MSEC);
 	}
@@ -60,8 +61,10 @@ static int check_unbind(struct run *run, struct error *e)
 	if (!driver)
 		return 0;
 	if (!driver_has_bind(run->dev->bus, driver))
-		return error_set(e, STATUS_FAILED, "its driver %s cannot be unbound: it has no "
-				 "unbind file", driver);
+		return error_set(e, STATUS_FAILED,
+				 "its driver %s cannot be unbound: it has no "
+				 "unbind file",
+				 driver);
 	if (driver_is_vfio(driver))
 		return wait_for_holder(run, e);
 	return run->request->force ? 0 : usage_check(run->dev, e);
@@ -75,12 +78,13 @@ static int check_target(const struct run *run, const char *driver, struct error 
 	bool unconfined;
 
 	if (driver && !driver_has_bind(dev->bus, driver) && !sysfs_is_dry_run())
-		return error_set(e, STATUS_FAILED, "cannot bind to %s: it has no bind file",
-				 driver);
+		return error_set(e, STATUS_FAILED,
+				 "cannot bind to %s: it has no bind file", driver);
 	if (run->request->reset == RESET_ALWAYS && !binding_can_reset(dev, vfio)) {
-		error_set(e, STATUS_FAILED, "cannot be reset: %s",
-			  vfio ? "it has no reset attribute"
-			       : "it has no reset attribute, and only VFIO resets it otherwise");
+		error_set(
+			e, STATUS_FAILED, "cannot be reset: %s",
+			vfio ? "it has no reset attribute"
+			     : "it has no reset attribute, and only VFIO resets it otherwise");
 		return error_hint(e, "--reset=auto goes without");
 	}
 	if (!vfio || driver_is_vfio(run->before.driver))
@@ -90,9 +94,10 @@ static int check_target(const struct run *run, const char *driver, struct error 
 	if (unconfined) {
 		struct error warning;
 
-		error_set(&warning, STATUS_DONE,
-			  "no IOMMU: nothing confines its DMA, its user can read and write all "
-			  "memory");
+		error_set(
+			&warning, STATUS_DONE,
+			"no IOMMU: nothing confines its DMA, its user can read and write all "
+			"memory");
 		run->caller->warn(&warning);
 	}
 	return 0;
@@ -101,9 +106,11 @@ static int check_target(const struct run *run, const char *driver, struct error 
 /* In a container, /sys is often read-only. */
 static int check_writable(const struct device *dev, struct error *e)
 {
-	int err = sysfs_is_dry_run() ? 0 : sysfs_check_writable(dev->path, "driver_override");
+	int err = sysfs_is_dry_run() ? 0
+				     : sysfs_check_writable(dev->path, "driver_override");
 
-	return err ? error_set(e, STATUS_FAILED, "cannot write below /sys: %s", strerror(-err))
+	return err ? error_set(e, STATUS_FAILED, "cannot write below /sys: %s",
+			       strerror(-err))
 		   : 0;
 }
 
@@ -119,7 +126,8 @@ static int find_driver(const struct run *run, char **driver, struct error *e)
 	if (!wanted)
 		wanted = driver_vfio(run->dev);
 	if (!wanted) {
-		error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus", run->dev->bus);
+		error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus",
+			  run->dev->bus);
 		return error_hint(e, "name the driver that shall have it");
 	}
 	*driver = driver_load(run->dev->bus, wanted, e);
@@ -209,7 +217,8 @@ static int take(struct run *run, const struct binding *to, struct error *e)
 	reason = run->caller->given_up();
 	if (!reason && run->caller->done())
 		return 0;
-	error_set(e, STATUS_FAILED, "%s", reason ? reason : "nobody waits for it any more");
+	error_set(e, STATUS_FAILED, "%s",
+		  reason ? reason : "nobody waits for it any more");
 	return undo(run, e);
 }
 
@@ -271,8 +280,10 @@ failed:
 int command_run(const struct device *dev, const struct request *request,
 		const struct caller *caller, struct error *e)
 {
-	__attribute__((cleanup(run_clear))) struct run run = {
-		.dev = dev, .request = request, .caller = caller, .guard = -1};
+	__attribute__((cleanup(run_clear))) struct run run = {.dev = dev,
+							      .request = request,
+							      .caller = caller,
+							      .guard = -1};
 	bool releasing = request->command == COMMAND_RELEASE;
 	bool handoff = request->command == COMMAND_HANDOFF;
 	_cleanup_free_ char *driver = NULL;
@@ -294,7 +305,8 @@ int command_run(const struct device *dev, const struct request *request,
 		to = run.recorded ? run.record.origin : untaken(&run.before);
 	else
 		to = (struct binding){.driver = handoff ? driver : run.before.driver,
-				      .driver_override = driver ? driver : (char *)DRIVER_NONE};
+				      .driver_override =
+					      driver ? driver : (char *)DRIVER_NONE};
 	if (!streq(run.before.driver, to.driver)) {
 		if (check_unbind(&run, e) < 0)
 			return -1;
@@ -302,7 +314,8 @@ int command_run(const struct device *dev, const struct request *request,
 		if (wait_for_holder(&run, e) < 0) /* its caller would not get it */
 			return -1;
 	}
-	if (handoff && !binding_equal(&run.before, &to) && check_target(&run, driver, e) < 0)
+	if (handoff && !binding_equal(&run.before, &to) &&
+	    check_target(&run, driver, e) < 0)
 		return -1;
 	if (!binding_equal(&run.before, &to) && check_writable(dev, e) < 0)
 		return -1;

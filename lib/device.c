@@ -24,7 +24,8 @@ int device_binding(const struct device *dev, struct binding *binding, struct err
 
 	if (!text)
 		return error_set(e, STATUS_FAILED, "cannot read driver_override: %s",
-				 errno == ENOENT ? "the device is gone" : strerror(errno));
+				 errno == ENOENT ? "the device is gone"
+						 : strerror(errno));
 	binding->driver_override = device_override_value(text);
 	binding->driver = sysfs_link(dev->path, "driver");
 	return 0;
@@ -126,7 +127,8 @@ static void match_function(struct matches *matches, const char *class, const cha
 		path = up;
 	}
 	if (matches->n > before && streq(matches->dev[before].bus, "virtio")) {
-		_cleanup_free_ char *transport = format("%s/..", matches->dev[before].path);
+		_cleanup_free_ char *transport =
+			format("%s/..", matches->dev[before].path);
 
 		device_clear(&matches->dev[before]);
 		matches->n = before;
@@ -157,8 +159,8 @@ static void match_name(struct matches *matches, const char *name)
 static void match_bus_and_name(struct matches *matches, const char *name)
 {
 	const char *slash = strchr(name, '/');
-	_cleanup_free_ char *path = format("/sys/bus/%.*s/devices/%s", (int)(slash - name),
-					   name, slash + 1);
+	_cleanup_free_ char *path =
+		format("/sys/bus/%.*s/devices/%s", (int)(slash - name), name, slash + 1);
 
 	if (slash > name && slash[1] && !strchr(slash + 1, '/') &&
 	    !streq(slash + 1, ".") && !streq(slash + 1, ".."))
@@ -259,8 +261,7 @@ static char *hwdb_model(const char *modalias)
 		udev_unref(udev);
 	}
 	list = hwdb ? udev_hwdb_get_properties_list_entry(hwdb, modalias, 0) : NULL;
-	udev_list_entry_foreach(entry, list)
-	{
+	udev_list_entry_foreach(entry, list) {
 		if (streq(udev_list_entry_get_name(entry), "ID_MODEL_FROM_DATABASE"))
 			return copy(udev_list_entry_get_value(entry));
 	}

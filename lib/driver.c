@@ -23,7 +23,8 @@ static void cleanup_module_list(struct kmod_list **list)
 static void stay_silent(void *data, int priority, const char *file, int line,
 			const char *fn, const char *fmt, va_list args)
 {
-	(void)data, (void)priority, (void)file, (void)line, (void)fn, (void)fmt, (void)args;
+	(void)data, (void)priority, (void)file, (void)line, (void)fn, (void)fmt,
+		(void)args;
 }
 
 static struct kmod_ctx *kmod_open(void)
@@ -58,8 +59,7 @@ static int load(struct kmod_list *list)
 	struct kmod_list *entry;
 	int err = 0;
 
-	kmod_list_foreach(entry, list)
-	{
+	kmod_list_foreach(entry, list) {
 		struct kmod_module *module = kmod_module_get_module(entry);
 		_cleanup_free_ char *line =
 			format("modprobe %s", kmod_module_get_name(module));
@@ -127,15 +127,17 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 	if (driver)
 		return driver;
 	if (err)
-		error_set(e, STATUS_USAGE, "no driver %.64s on the %s bus: its module cannot be "
-			  "loaded: %s", name, bus, strerror(-err));
+		error_set(e, STATUS_USAGE,
+			  "no driver %.64s on the %s bus: its module cannot be "
+			  "loaded: %s",
+			  name, bus, strerror(-err));
 	else
 		error_set(e, STATUS_USAGE, "no driver %.64s on the %s bus%s",
 			  *name ? name : "''", bus,
 			  list ? ", even with the module of that name loaded" : "");
 	if (!list)
 		error_hint(e, "no module has that name either; if the driver's module is "
-			   "named differently, load it first");
+			      "named differently, load it first");
 	return NULL;
 }
 
@@ -157,8 +159,7 @@ struct names driver_candidates(const struct device *dev)
 	struct names candidates = {0};
 	struct kmod_list *entry;
 
-	kmod_list_foreach(entry, list)
-	{
+	kmod_list_foreach(entry, list) {
 		struct kmod_module *module = kmod_module_get_module(entry);
 		_cleanup_free_ char *dir =
 			format("/sys/module/%s/drivers", kmod_module_get_name(module));

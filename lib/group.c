@@ -56,7 +56,9 @@ int group_check(const struct device *dev, bool *unconfined, struct error *e)
 	}
 	if (!blocking)
 		return 0;
-	error_set(e, STATUS_REFUSED, "IOMMU group %s is not viable: in it with host drivers: %s",
-		  number, blocking);
-	return error_hint(e, "hand these off as well, or park them: vfio-bind handoff DEVICE none");
+	error_set(e, STATUS_REFUSED,
+		  "IOMMU group %s is not viable: in it with host drivers: %s", number,
+		  blocking);
+	return error_hint(
+		e, "hand these off as well, or park them: vfio-bind handoff DEVICE none");
 }

@@ -97,10 +97,12 @@ static const struct column {
 	{"DEVICE", "name on its bus", cell_device, true, 0},
 	{"BUS", "bus", cell_bus, true, 0},
 	{"DRIVER", "driver bound to it", cell_driver, true, 0},
-	{"OVERRIDE", "driver_override: the only driver that may bind", cell_override, true, 0},
+	{"OVERRIDE", "driver_override: the only driver that may bind", cell_override,
+	 true, 0},
 	{"GROUP", "IOMMU group", cell_group, true, 0},
 	{"NODE", "VFIO node", cell_node, true, 0},
-	{"MODEL", "hardware: model, compatible or ACPI id", cell_model, true, SCOLS_FL_TRUNC},
+	{"MODEL", "hardware: model, compatible or ACPI id", cell_model, true,
+	 SCOLS_FL_TRUNC},
 	{"HOST", "driver it will go back to", cell_host, false, 0},
 	{"USE", "its interfaces and disks", cell_use, false, 0},
 	{"HOLDER", "process that holds it through VFIO", cell_holder, false, 0},
@@ -128,7 +130,8 @@ static int select_column(struct selection *selection, const char *name, struct e
 	for (size_t i = 0; i < N_COLUMNS; i++) {
 		if (strcasecmp(columns[i].name, name) != 0)
 			continue;
-		if (selection->n == sizeof(selection->column) / sizeof(*selection->column))
+		if (selection->n ==
+		    sizeof(selection->column) / sizeof(*selection->column))
 			return error_set(e, STATUS_USAGE, "too many columns");
 		selection->column[selection->n++] = &columns[i];
 		return 0;
@@ -188,12 +191,12 @@ static int enumerate(const char *bus, struct row **rows, size_t *n, struct error
 		any = true;
 	}
 	if (any && udev_enumerate_scan_devices(all) >= 0) {
-		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all))
-		{
+		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all)) {
 			const char *path = udev_list_entry_get_name(entry);
 			struct device dev;
 
-			if (sysfs_has(path, "driver_override") && device_at(path, &dev) == 0)
+			if (sysfs_has(path, "driver_override") &&
+			    device_at(path, &dev) == 0)
 				row_add(rows, n)->dev = dev;
 		}
 	}
@@ -279,9 +282,10 @@ int list_print(const struct device *devs, size_t n, const struct list_options *o
 	if (!devs && enumerate(options->bus, &rows, &n_rows, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		row_add(&rows, &n_rows)->dev = (struct device){.bus = copy(devs[i].bus),
-							       .name = copy(devs[i].name),
-							       .path = copy(devs[i].path)};
+		row_add(&rows, &n_rows)->dev =
+			(struct device){.bus = copy(devs[i].bus),
+					.name = copy(devs[i].name),
+					.path = copy(devs[i].path)};
 	read_bindings(rows, n_rows);
 	print(rows, n_rows, options, &selection);
 	for (size_t i = 0; i < n_rows; i++) {

@@ -85,7 +85,8 @@ char *record_lock_holder(const struct device *dev)
 
 		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF"; those who wait have an
 		 * arrow, and do not scan. */
-		if (strstr(line, wanted) && sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1) {
+		if (strstr(line, wanted) &&
+		    sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1) {
 			_cleanup_free_ char *dir = format("/proc/%d", pid);
 			_cleanup_free_ char *comm = sysfs_read(dir, "comm");
 
@@ -168,7 +169,8 @@ int record_write(const struct device *dev, const struct record *record, struct e
 		{"flag", record->flag[0]},
 		{"flag", record->flag[1]},
 	};
-	_cleanup_free_ char *text = format("incarnation %" PRIu64 "\n", record->incarnation);
+	_cleanup_free_ char *text =
+		format("incarnation %" PRIu64 "\n", record->incarnation);
 	_cleanup_close_ int fd = -1;
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {

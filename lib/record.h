@@ -23,7 +23,8 @@ char *record_lock_holder(const struct device *dev);
 /* Read the device's record. Returns 0 with @record to be cleared; -1: there is none that
  * can be believed, as the device @is now: removed and added again since, or taken
  * elsewhere by somebody else. */
-int record_read(const struct device *dev, const struct binding *is, struct record *record);
+int record_read(const struct device *dev, const struct binding *is,
+		struct record *record);
 
 /* Write it, whole or not at all. Returns 0, or -1 with @e (STATUS_FAILED). */
 int record_write(const struct device *dev, const struct record *record, struct error *e);

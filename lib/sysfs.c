@@ -61,7 +61,8 @@ struct reading {
 	} value[];
 };
 
-/* Start a child that reads on from @next. Returns an fd that closes when it ends, or -1. */
+/* Start a child that reads on from @next. Returns an fd that closes when it ends, or -1.
+ */
 static int start_reader(struct reading *reading, const char *const *dirs, size_t n,
 			const char *attr, pid_t *pid)
 {
@@ -93,7 +94,8 @@ static int start_reader(struct reading *reading, const char *const *dirs, size_t
 
 void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values)
 {
-	size_t size = sizeof(struct reading) + n * sizeof(((struct reading *)0)->value[0]);
+	size_t size =
+		sizeof(struct reading) + n * sizeof(((struct reading *)0)->value[0]);
 	struct reading *reading = mmap(NULL, size, PROT_READ | PROT_WRITE,
 				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	size_t seen = SIZE_MAX;

@@ -12,7 +12,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-/* The syspaths of the device's own interfaces ("net") or disks and partitions ("block"). */
+/* The syspaths of the device's own interfaces ("net") or disks and partitions ("block").
+ */
 static struct names functions(const struct device *dev, const char *subsystem)
 {
 	struct udev *udev = udev_new();
@@ -39,7 +40,8 @@ static const char *last_component(const char *path)
 	return strrchr(path, '/') + 1;
 }
 
-static void interface_check(const char *path, const struct ifaddrs *addresses, char **uses)
+static void interface_check(const char *path, const struct ifaddrs *addresses,
+			    char **uses)
 {
 	const char *name = last_component(path);
 	_cleanup_names_ struct names uppers = sysfs_names(path, "upper_");
@@ -50,7 +52,8 @@ static void interface_check(const char *path, const struct ifaddrs *addresses, c
 		const char *kind = sysfs_has(dir, "bridge")    ? "is in bridge"
 				   : sysfs_has(dir, "bonding") ? "is in bond"
 							       : "is below";
-		_cleanup_free_ char *use = format("interface %s %s %s", name, kind, upper);
+		_cleanup_free_ char *use =
+			format("interface %s %s %s", name, kind, upper);
 
 		append(uses, "; ", use);
 	}
@@ -64,8 +67,9 @@ static void interface_check(const char *path, const struct ifaddrs *addresses, c
 		    (address->sa_family != AF_INET && address->sa_family != AF_INET6))
 			continue;
 		if (getnameinfo(address,
-				address->sa_family == AF_INET ? sizeof(struct sockaddr_in)
-							      : sizeof(struct sockaddr_in6),
+				address->sa_family == AF_INET
+					? sizeof(struct sockaddr_in)
+					: sizeof(struct sockaddr_in6),
 				text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
 		use = format("interface %s is up with address %s", name, text);
@@ -96,8 +100,8 @@ static void mounts_check(const char *chain, dev_t number, char **uses)
 		const char *dash = strstr(line, " - ");
 		_cleanup_free_ char *source = NULL, *use = NULL;
 
-		if (!dash || sscanf(line, "%*d %*d %u:%u %*s %n%*s%n", &major, &minor, &start,
-				    &end) != 2)
+		if (!dash || sscanf(line, "%*d %*d %u:%u %*s %n%*s%n", &major, &minor,
+				    &start, &end) != 2)
 			continue;
 		if (sscanf(dash, " - %*s %ms", &source) != 1)
 			continue;
@@ -156,7 +160,8 @@ static void block_check(const char *path, const char *chain, char **uses)
 	mounts_check(chain, makedev(major, minor), uses);
 	swaps_check(chain, makedev(major, minor), uses);
 	for (size_t i = 0; i < holders.n; i++) {
-		_cleanup_free_ char *holder = format("/sys/class/block/%s", holders.name[i]);
+		_cleanup_free_ char *holder =
+			format("/sys/class/block/%s", holders.name[i]);
 		_cleanup_free_ char *dm = sysfs_read(holder, "dm/name");
 		_cleanup_free_ char *longer =
 			dm ? format("%s -> %s (%s)", chain, holders.name[i], dm)

@@ -71,7 +71,7 @@ int64_t now(void);
 /* Sleep @ns nanoseconds; signals do not cut it short. */
 void sleep_for(int64_t ns);
 
-/* In a child: let go of what it has inherited (terminal, pipes, locks, directory), so that
- * nobody waits for it when it outlives its parent; all but @fd. Returns that fd's new
- * number. Ends the child if it cannot. */
+/* In a child: let go of what it has inherited (terminal, pipes, locks, directory), so
+ * that nobody waits for it when it outlives its parent; all but @fd. Returns that fd's
+ * new number. Ends the child if it cannot. */
 int detach(int fd);

@@ -171,7 +171,8 @@ static int open_by_group(const struct device *dev, const struct vfio_nodes *node
 	if (*container < 0)
 		return failed(e, dev, nodes, "cannot open /dev/vfio/vfio");
 	if (ioctl(group, VFIO_GROUP_SET_CONTAINER, container) < 0)
-		return failed(e, dev, nodes, "cannot put its group into a VFIO container");
+		return failed(e, dev, nodes,
+			      "cannot put its group into a VFIO container");
 	if (set_iommu(*container, group_is_noiommu(dev)) < 0)
 		return failed(e, dev, nodes, "cannot set the IOMMU of a VFIO container");
 	while ((fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, dev->name)) < 0 &&
@@ -230,15 +231,18 @@ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 	_cleanup_close_ int fd = -1;
 
 	if (!nodes.group && !nodes.cdev)
-		return error_set(e, STATUS_FAILED, "bound, but there is no node below /dev/vfio");
+		return error_set(e, STATUS_FAILED,
+				 "bound, but there is no node below /dev/vfio");
 	if (nodes.group) {
 		group = open(nodes.group, O_RDWR | O_CLOEXEC);
 		if (group < 0)
 			return failed(e, dev, &nodes, "cannot open its VFIO group");
 		if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)
-			return failed(e, dev, &nodes, "cannot tell whether its group is viable");
+			return failed(e, dev, &nodes,
+				      "cannot tell whether its group is viable");
 		if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
-			return error_set(e, STATUS_FAILED, "its IOMMU group is not viable");
+			return error_set(e, STATUS_FAILED,
+					 "its IOMMU group is not viable");
 	}
 	if (reset == RESET_NEVER)
 		return 0;

@@ -25,7 +25,8 @@ void vfio_nodes_clear(struct vfio_nodes *nodes);
 
 /* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:
  * nobody that we can see. Processes @except are passed over (0: none). */
-char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid_t except);
+char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
+		   pid_t except);
 
 /* Is the device held by a VFIO user? The group node opens for one user at a time
  * (vfio_group_fops_open: EBUSY); a cdev that is merely open is found in /proc.

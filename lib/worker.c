@@ -40,7 +40,7 @@ struct worker {
 	struct vfio_nodes nodes; /* while they can be seen: they go with the unbind */
 	pid_t pid;
 	int socket; /* -1: finished */
-	bool locked, ready;
+	bool locked, ready, left;
 	char step[sizeof(((struct error *)NULL)->text)];
 	int64_t give_up_at;
 };
@@ -148,6 +148,8 @@ static bool hear(struct worker *worker, const struct listener *listener)
 
 	if (n < 0)
 		return false;
+	if (n != sizeof(message) && worker->left)
+		return false;
 	if (n != sizeof(message)) {
 		waitpid(worker->pid, NULL, 0);
 		error_set(&e, worker->ready ? STATUS_BROKEN : STATUS_FAILED,
@@ -193,6 +195,7 @@ static void leave(struct worker *worker, const struct request *request,
 
 	/* From here on it cannot make itself heard, and knows; what it said is heard. */
 	shutdown(worker->socket, SHUT_RDWR);
+	worker->left = true;
 	while (worker->socket >= 0 && hear(worker, listener))
 		;
 	if (worker->socket < 0)
@@ -202,18 +205,19 @@ static void leave(struct worker *worker, const struct request *request,
 		error_set(&e, STATUS_REFUSED, "%s: locked by %s", reason,
 			  holder ? holder : "another process");
 	} else if (!worker->ready) {
-		error_set(&e, STATUS_REFUSED, "%s: the kernel does not answer%s%s", reason,
-			  *worker->step ? " to: " : "", worker->step);
+		error_set(&e, STATUS_REFUSED, "%s: the kernel does not answer%s%s",
+			  reason, *worker->step ? " to: " : "", worker->step);
 	} else {
 		holder = vfio_holders(worker->dev, &worker->nodes, worker->pid);
 		held = holder ? format("; held by %s", holder) : copy("");
-		error_set(&e, STATUS_BROKEN, "%s: the kernel is not done with: %s%s", reason,
-			  worker->step, held);
-		error_hint(&e,
-			   request->command == COMMAND_RELEASE
-				   ? "the release is completed when it is; pid %d waits for it"
-				   : "the device is put back when it is; pid %d waits for it",
-			   worker->pid);
+		error_set(&e, STATUS_BROKEN, "%s: the kernel is not done with: %s%s",
+			  reason, worker->step, held);
+		error_hint(
+			&e,
+			request->command == COMMAND_RELEASE
+				? "the release is completed when it is; pid %d waits for it"
+				: "the device is put back when it is; pid %d waits for it",
+			worker->pid);
 	}
 	finish(worker, &e, listener);
 }
@@ -342,7 +346,8 @@ int worker_run(const struct device *devs, size_t n, const struct request *reques
 				;
 			if (workers[i].socket >= 0 && now() >= workers[i].give_up_at)
 				leave(&workers[i], request,
-				      interrupted ? "interrupted" : "timed out", listener);
+				      interrupted ? "interrupted" : "timed out",
+				      listener);
 		}
 	}
 	free(workers);

@@ -10,7 +10,8 @@
 struct listener {
 	void (*step)(const char *line);
 	void (*warning)(const struct device *dev, const struct error *e);
-	void (*result)(const struct device *dev, const struct error *e); /* once for each */
+	void (*result)(const struct device *dev,
+		       const struct error *e); /* once for each */
 };
 
 /* Run the request on @n devices, side by side, until @request->deadline; a signal to stop

@@ -20,6 +20,7 @@ LIMIT=${LIMIT:-60}
 vfio_bind() {
 	local expected=$1
 	shift
+	# shellcheck disable=SC2154 # run sets them
 	run timeout --foreground "$LIMIT" vfio-bind "$@"
 	if ((status != expected)); then
 		echo "vfio-bind $*: status $status, not $expected; it said:"
