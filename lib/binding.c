@@ -174,22 +174,28 @@ int binding_move(const struct device *dev, const struct binding *to,
 {
 	bool any = to->driver == binding_any_driver;
 	_cleanup_binding_ struct binding from = {0};
-	bool rebind;
+	bool rebind, forbidden;
+	const char *first; /* the flag it carries while it is driverless */
 
 	if (device_binding(dev, &from, e) < 0)
 		return -1;
 	rebind = any || !streq(from.driver, to->driver);
+	forbidden = rebind && to->driver && to->driver_override &&
+		    !streq(to->driver, to->driver_override);
+	first = forbidden ? NULL : to->driver_override;
 
-	if (to->driver_override && !streq(from.driver_override, to->driver_override) &&
-	    (flag(dev, to->driver_override, e) < 0 || stop(patience, e) < 0))
+	if (first && !streq(from.driver_override, first) &&
+	    (flag(dev, first, e) < 0 || stop(patience, e) < 0))
 		return -1;
 	if (rebind && from.driver &&
 	    (unbind(dev, from.driver, e) < 0 || stop(patience, e) < 0))
 		return -1;
-	if (!to->driver_override && from.driver_override && flag(dev, NULL, e) < 0)
+	if (!first && from.driver_override && flag(dev, NULL, e) < 0)
 		return -1;
 	if (rebind && to->driver &&
 	    (any ? bind_any(dev, patience, e) : bind(dev, to->driver, patience, e)) < 0)
+		return -1;
+	if (forbidden && flag(dev, to->driver_override, e) < 0)
 		return -1;
 	return stop(patience, e);
 }

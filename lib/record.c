@@ -121,17 +121,22 @@ static void parse(struct record *record, const char *line)
 		*field = copy(value);
 }
 
-/* Is @is on the way that vfio-bind took with this device? It carries the flag; or it is
- * not flagged yet, or any more, and nobody else's driver has it. */
+/* Is @is on the way that vfio-bind took with this device? It carries the flag; or, not
+ * flagged yet or any more, nobody else's driver has it. It has no flag at all for the
+ * moment in which it is bound to a driver that the flag to be restored forbids. */
 static bool on_our_way(const struct record *record, const struct binding *is)
 {
 	const struct binding *origin = &record->origin;
+	bool forbidden =
+		origin->driver && !streq(origin->driver, origin->driver_override);
 
 	if (is->driver_override && (streq(is->driver_override, record->flag[0]) ||
 				    streq(is->driver_override, record->flag[1])))
 		return true;
-	return streq(is->driver_override, origin->driver_override) &&
-	       (!is->driver || streq(is->driver, origin->driver));
+	if (is->driver && !streq(is->driver, origin->driver))
+		return false;
+	return streq(is->driver_override, origin->driver_override) ||
+	       (!is->driver_override && forbidden);
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record)

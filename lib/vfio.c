@@ -22,27 +22,33 @@ struct vfio_device_bind_iommufd {
 #define VFIO_DEVICE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
 #endif
 
+/* @path, which it takes, or NULL if there is no such file. */
+static char *if_there(char *path)
+{
+	if (access(path, F_OK) == 0)
+		return path;
+	free(path);
+	return NULL;
+}
+
 struct vfio_nodes vfio_nodes(const struct device *dev)
 {
 	_cleanup_free_ char *driver = sysfs_link(dev->path, "driver");
-	_cleanup_free_ char *dir = format("%s/vfio-dev", dev->path);
-	_cleanup_names_ struct names cdevs = sysfs_names(dir, "vfio");
-	_cleanup_free_ char *number = driver_is_vfio(driver) ? group_number(dev) : NULL;
+	_cleanup_free_ char *number = NULL, *dir = NULL;
+	_cleanup_names_ struct names cdevs = {0};
 	struct vfio_nodes nodes = {0};
 
+	if (!driver_is_vfio(driver))
+		return nodes;
+	number = group_number(dev);
 	if (number)
-		nodes.group = format("/dev/vfio/%s%s",
-				     group_is_noiommu(dev) ? "noiommu-" : "", number);
+		nodes.group =
+			if_there(format("/dev/vfio/%s%s",
+					group_is_noiommu(dev) ? "noiommu-" : "", number));
+	dir = format("%s/vfio-dev", dev->path);
+	cdevs = sysfs_names(dir, "vfio");
 	if (cdevs.n)
-		nodes.cdev = format("/dev/vfio/devices/%s", cdevs.name[0]);
-	if (nodes.group && access(nodes.group, F_OK) < 0) {
-		free(nodes.group);
-		nodes.group = NULL;
-	}
-	if (nodes.cdev && access(nodes.cdev, F_OK) < 0) {
-		free(nodes.cdev);
-		nodes.cdev = NULL;
-	}
+		nodes.cdev = if_there(format("/dev/vfio/devices/%s", cdevs.name[0]));
 	return nodes;
 }
 
