@@ -112,6 +112,7 @@ static int write_until_probed(const char *dir, const char *attr, const struct de
 	return err;
 }
 
+/* Returns 0, or with @e -errno of the write, or -1. */
 static int bind(const struct device *dev, const char *driver,
 		const struct patience *patience, struct error *e)
 {
@@ -124,8 +125,10 @@ static int bind(const struct device *dev, const char *driver,
 	bound = sysfs_link(dev->path, "driver");
 	if (err == -EBUSY && streq(bound, driver)) /* by another's drivers_probe */
 		return 0;
-	if (err < 0)
-		return bind_failed(dev, driver, -err, e);
+	if (err < 0) {
+		bind_failed(dev, driver, -err, e);
+		return err;
+	}
 	if (!streq(bound, driver))
 		return error_set(e, STATUS_FAILED, "cannot bind to %s: it went to %s",
 				 driver, bound ? bound : "no driver");
@@ -142,6 +145,7 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 	int err = write_until_probed(dir, "drivers_probe", dev, EINVAL, patience);
 	_cleanup_free_ char *bound = NULL;
 	_cleanup_names_ struct names candidates = {0};
+	bool matches = false;
 
 	if (err == -EINVAL)
 		return error_set(
@@ -156,10 +160,17 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 		return 0;
 	candidates = driver_candidates(dev);
 	for (size_t i = 0; i < candidates.n; i++) {
-		if (bind(dev, candidates.name[i], patience, e) == 0)
+		struct error failed;
+
+		err = bind(dev, candidates.name[i], patience, &failed);
+		if (err == 0)
 			return 0;
+		if (err == -ENODEV) /* it does not match */
+			continue;
+		matches = true;
+		*e = failed;
 	}
-	return candidates.n ? -1 : 0;
+	return matches ? -1 : 0;
 }
 
 static int stop(const struct patience *patience, struct error *e)

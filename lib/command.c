@@ -320,6 +320,7 @@ int command_run(const struct device *dev, const struct request *request,
 	if (!binding_equal(&run.before, &to) && check_writable(dev, e) < 0)
 		return -1;
 	if (!caller->begin())
-		return error_set(e, STATUS_REFUSED, "nobody waits for it any more");
+		return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
+				 caller->given_up());
 	return releasing ? release(&run, &to, e) : take(&run, &to, e);
 }

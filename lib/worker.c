@@ -89,10 +89,13 @@ static bool say_done(void)
  * its own. */
 static bool begin(void)
 {
-	char word;
+	char word = STOP;
 
-	return say(WHAT_READY, NULL) && recv(parent, &word, 1, 0) == 1 && word == GO &&
-	       prctl(PR_SET_PDEATHSIG, 0) == 0;
+	if (say(WHAT_READY, NULL) && recv(parent, &word, 1, 0) == 1 && word == GO &&
+	    prctl(PR_SET_PDEATHSIG, 0) == 0)
+		return true;
+	stopped = "interrupted";
+	return false;
 }
 
 static const char *given_up(void)
