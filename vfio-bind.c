@@ -49,8 +49,8 @@ static const struct command_line {
 	size_t min, max;
 } commands[] = {
 	{"list", "[DEVICE...]", "show devices and who has them",
-	 "Show the devices that can be flagged (all that have a driver_override), or each "
-	 "DEVICE, and who has them.",
+	 "Show the devices that can be flagged (all that have a driver_override), or "
+	 "each DEVICE, and who has them.",
 	 LIST, 0, run_list, 0, SIZE_MAX},
 	{"pin", "DEVICE [DRIVER]", "let only DRIVER bind, from now on",
 	 "From now on only DRIVER may bind to DEVICE; without DRIVER, or with 'none', no "
@@ -58,9 +58,9 @@ static const struct command_line {
 	 PIN, COMMAND_PIN, run_taking, 1, 2},
 	{"handoff", "DEVICE [DRIVER]\n--driver=DRIVER DEVICE...",
 	 "move a device to a driver, VFIO's by default",
-	 "Move DEVICE to DRIVER, by default the VFIO driver of its bus: flag it, unbind it, "
-	 "bind it, reset it, and verify. With 'none' it is left without a driver. What fails "
-	 "is undone.",
+	 "Move DEVICE to DRIVER, by default the VFIO driver of its bus: flag it, unbind "
+	 "it, bind it, reset it, and verify. With 'none' it is left without a driver. "
+	 "What fails is undone.",
 	 HANDOFF, COMMAND_HANDOFF, run_taking, 1, 2},
 	{"release", "DEVICE...\n--all", "put a device back to where it was",
 	 "Put each DEVICE back to the driver and the flag it had before vfio-bind first "
@@ -304,10 +304,9 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		argp_error(state, "DEVICE is missing");
 	if (arg_n_operands > max)
 		argp_error(state, "surplus operand: '%.64s'%s", arg_operands[max],
-			   command->bit == HANDOFF
-				   ? "; for several devices, name the driver "
-				     "with --driver"
-				   : "");
+			   command->bit == HANDOFF ? "; for several devices, name the "
+						     "driver with --driver"
+						   : "");
 	if (command->bit == LIST && arg_list.format == LIST_JSON && arg_list.noheadings)
 		arg_list.noheadings = false; /* JSON has none */
 	if (!(command->bit & (PIN | HANDOFF)))
@@ -466,14 +465,14 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 int main(int argc, char **argv)
 {
 	static const struct argp_option help[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0}, {0}};
-	static const struct argp argp = {
-		help,
-		parse_command,
-		"COMMAND [ARGUMENT...]",
-		"Take a device from its host driver, hand it to VFIO, and put it back.\v",
-		NULL,
-		help_commands,
-		NULL};
+	static const struct argp argp = {help,
+					 parse_command,
+					 "COMMAND [ARGUMENT...]",
+					 "Take a device from its host driver, hand it to "
+					 "VFIO, and put it back.\v",
+					 NULL,
+					 help_commands,
+					 NULL};
 	static char name[] = PROGRAM;
 
 	open_standard_fds();

@@ -78,11 +78,11 @@ static int bind_failed(const struct device *dev, const char *driver, int err,
 	else if (err == ENODEV)
 		why = "the driver does not match it, or found no such hardware";
 	else if (err == EBUSY)
-		why = "another driver has it or is probing it, a VFIO user owns its IOMMU "
-		      "group, or the driver finds it busy";
+		why = "another driver has it or is probing it, a VFIO user owns its "
+		      "IOMMU group, or the driver finds it busy";
 	else if (err == EAGAIN)
-		why = "its probe was deferred until the deadline, something it needs is not "
-		      "there yet";
+		why = "its probe was deferred until the deadline, something it needs is "
+		      "not there yet";
 	else
 		return error_set(e, STATUS_FAILED,
 				 "cannot bind to %s: its probe failed: %s", driver,
@@ -148,10 +148,9 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 	bool matches = false;
 
 	if (err == -EINVAL)
-		return error_set(
-			e, STATUS_FAILED,
-			"cannot bind to the driver the kernel chose: its probe was "
-			"deferred, or a VFIO user owns its IOMMU group");
+		return error_set(e, STATUS_FAILED,
+				 "cannot bind to the driver the kernel chose: its probe "
+				 "was deferred, or a VFIO user owns its IOMMU group");
 	if (err < 0)
 		return error_set(e, STATUS_FAILED, "drivers_probe failed: %s",
 				 strerror(-err));

@@ -45,8 +45,8 @@ static int wait_for_holder(struct run *run, struct error *e)
 			holders = vfio_holders(run->dev, &nodes, getpid());
 			error_set(e, STATUS_REFUSED, "%s: held by %s", reason,
 				  holders ? holders : "a process that cannot be seen");
-			return error_hint(
-				e, "it is free when that process closes it or ends");
+			return error_hint(e, "it is free when that process closes it or "
+					     "ends");
 		}
 		sleep_for(20 * MSEC);
 	}
@@ -62,8 +62,7 @@ static int check_unbind(struct run *run, struct error *e)
 		return 0;
 	if (!driver_has_bind(run->dev->bus, driver))
 		return error_set(e, STATUS_FAILED,
-				 "its driver %s cannot be unbound: it has no "
-				 "unbind file",
+				 "its driver %s cannot be unbound: it has no unbind file",
 				 driver);
 	if (driver_is_vfio(driver))
 		return wait_for_holder(run, e);
@@ -81,10 +80,10 @@ static int check_target(const struct run *run, const char *driver, struct error 
 		return error_set(e, STATUS_FAILED,
 				 "cannot bind to %s: it has no bind file", driver);
 	if (run->request->reset == RESET_ALWAYS && !binding_can_reset(dev, vfio)) {
-		error_set(
-			e, STATUS_FAILED, "cannot be reset: %s",
-			vfio ? "it has no reset attribute"
-			     : "it has no reset attribute, and only VFIO resets it otherwise");
+		error_set(e, STATUS_FAILED, "cannot be reset: %s",
+			  vfio ? "it has no reset attribute"
+			       : "it has no reset attribute, and only VFIO resets it "
+				 "otherwise");
 		return error_hint(e, "--reset=auto goes without");
 	}
 	if (!vfio || driver_is_vfio(run->before.driver))
@@ -94,10 +93,9 @@ static int check_target(const struct run *run, const char *driver, struct error 
 	if (unconfined) {
 		struct error warning;
 
-		error_set(
-			&warning, STATUS_DONE,
-			"no IOMMU: nothing confines its DMA, its user can read and write all "
-			"memory");
+		error_set(&warning, STATUS_DONE,
+			  "no IOMMU: nothing confines its DMA, its user can read and "
+			  "write all memory");
 		run->caller->warn(&warning);
 	}
 	return 0;

@@ -128,8 +128,8 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 		return driver;
 	if (err)
 		error_set(e, STATUS_USAGE,
-			  "no driver %.64s on the %s bus: its module cannot be "
-			  "loaded: %s",
+			  "no driver %.64s on the %s bus: its module cannot be loaded: "
+			  "%s",
 			  name, bus, strerror(-err));
 	else
 		error_set(e, STATUS_USAGE, "no driver %.64s on the %s bus%s",

@@ -35,8 +35,9 @@ int group_check(const struct device *dev, bool *unconfined, struct error *e)
 		if (noiommu_mode())
 			return 0;
 		error_set(e, STATUS_REFUSED, "no IOMMU group: no IOMMU confines its DMA");
-		return error_hint(e, "if that is acceptable: echo Y > /sys/module/vfio/"
-				     "parameters/enable_unsafe_noiommu_mode");
+		return error_hint(e, "if that is acceptable: echo Y > "
+				     "/sys/module/vfio/parameters/"
+				     "enable_unsafe_noiommu_mode");
 	}
 
 	names = sysfs_names(members, "");
@@ -59,6 +60,6 @@ int group_check(const struct device *dev, bool *unconfined, struct error *e)
 	error_set(e, STATUS_REFUSED,
 		  "IOMMU group %s is not viable: in it with host drivers: %s", number,
 		  blocking);
-	return error_hint(
-		e, "hand these off as well, or park them: vfio-bind handoff DEVICE none");
+	return error_hint(e, "hand these off as well, or park them: vfio-bind handoff "
+			     "DEVICE none");
 }

@@ -110,8 +110,8 @@ static void parse(struct record *record, const char *line)
 	value++;
 	if (strncmp(line, "driver", key) == 0 && key == strlen("driver"))
 		field = &record->origin.driver;
-	else if (strncmp(line, "driver_override", key) == 0 &&
-		 key == strlen("driver_override"))
+	else if (strncmp(line, "driver_override", key) == 0 && key == strlen("driver_"
+									     "override"))
 		field = &record->origin.driver_override;
 	else if (strncmp(line, "flag", key) == 0 && key == strlen("flag"))
 		field = record->flag[0] ? &record->flag[1] : &record->flag[0];

@@ -161,8 +161,8 @@ struct names sysfs_names(const char *dir, const char *prefix)
 /* @word as the shell must be given it. */
 static char *quote(const char *word)
 {
-	const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			    "0123456789_-.,:/@%+";
+	const char *plain =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@%+";
 	char *quoted;
 
 	if (word[strspn(word, plain)] == '\0')

@@ -14,7 +14,7 @@
 
 /* How long after its deadline the parent waits for the word of a worker that is not
  * stuck; and for each further step, as of an undo, that begins after it. */
-#define GRACE (250 * MSEC)
+#define GRACE (500 * MSEC)
 #define GRACE_STEP SEC
 
 /* What a worker says. */
@@ -207,20 +207,24 @@ static void leave(struct worker *worker, const struct request *request,
 		holder = record_lock_holder(worker->dev);
 		error_set(&e, STATUS_REFUSED, "%s: locked by %s", reason,
 			  holder ? holder : "another process");
-	} else if (!worker->ready) {
-		error_set(&e, STATUS_REFUSED, "%s: the kernel does not answer%s%s",
-			  reason, *worker->step ? " to: " : "", worker->step);
+		finish(worker, &e, listener);
+		return;
+	}
+	holder = vfio_holders(worker->dev, &worker->nodes, worker->pid);
+	held = holder ? format("held by %s", holder) : NULL;
+	if (!worker->ready) {
+		error_set(&e, STATUS_REFUSED, "%s: %s", reason,
+			  held ? held : "the kernel has not answered to all checks yet");
 	} else {
-		holder = vfio_holders(worker->dev, &worker->nodes, worker->pid);
-		held = holder ? format("; held by %s", holder) : copy("");
-		error_set(&e, STATUS_BROKEN, "%s: the kernel is not done with: %s%s",
-			  reason, worker->step, held);
-		error_hint(
-			&e,
-			request->command == COMMAND_RELEASE
-				? "the release is completed when it is; pid %d waits for it"
-				: "the device is put back when it is; pid %d waits for it",
-			worker->pid);
+		error_set(&e, STATUS_BROKEN, "%s: the kernel is not done with: %s%s%s",
+			  reason, worker->step, held ? "; " : "", held ? held : "");
+		error_hint(&e,
+			   request->command == COMMAND_RELEASE
+				   ? "the release is completed when it is; pid %d waits "
+				     "for it"
+				   : "the device is put back when it is; pid %d waits "
+				     "for it",
+			   worker->pid);
 	}
 	finish(worker, &e, listener);
 }
