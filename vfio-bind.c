@@ -9,6 +9,7 @@
 #include "lib/worker.h"
 
 #include <argp.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -462,6 +463,23 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
+/* No name has any, and a message with them could say whatever it likes. */
+static void refuse_control_characters(int argc, char **argv)
+{
+	struct error e;
+
+	for (int i = 1; i < argc; i++) {
+		for (const char *c = argv[i]; *c; c++) {
+			if (!iscntrl((unsigned char)*c))
+				continue;
+			error_set(&e, STATUS_USAGE, "control character in '%.64s'",
+				  argv[i]);
+			complain(NULL, "", &e);
+			exit(STATUS_USAGE);
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp_option help[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0}, {0}};
@@ -478,7 +496,9 @@ int main(int argc, char **argv)
 	open_standard_fds();
 	atexit(close_stdout);
 	argp_err_exit_status = STATUS_USAGE;
-	setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
+	/* Wide enough for argp's "Try ..." to stand on one line. */
+	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 0);
+	refuse_control_characters(argc, argv);
 	if (argc > 0)
 		argv[0] = name;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, NULL);
