@@ -72,22 +72,25 @@ static int vb_attach_dev(struct iommu_domain *domain, struct device *dev)
 	return 0;
 }
 
-static int vb_map_pages(struct iommu_domain *domain, unsigned long iova, phys_addr_t paddr,
-			size_t pgsize, size_t pgcount, int prot, gfp_t gfp, size_t *mapped)
+static int vb_map_pages(struct iommu_domain *domain, unsigned long iova,
+			phys_addr_t paddr, size_t pgsize, size_t pgcount, int prot,
+			gfp_t gfp, size_t *mapped)
 {
 	struct xarray *pages = &to_vb_domain(domain)->pages;
 	int err;
 
 	for (; pgcount--; iova += pgsize, paddr += pgsize, *mapped += pgsize) {
-		err = xa_err(xa_store(pages, iova >> PAGE_SHIFT, xa_mk_value(paddr >> PAGE_SHIFT), gfp));
+		err = xa_err(xa_store(pages, iova >> PAGE_SHIFT,
+				      xa_mk_value(paddr >> PAGE_SHIFT), gfp));
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-static size_t vb_unmap_pages(struct iommu_domain *domain, unsigned long iova, size_t pgsize,
-			     size_t pgcount, struct iommu_iotlb_gather *gather)
+static size_t vb_unmap_pages(struct iommu_domain *domain, unsigned long iova,
+			     size_t pgsize, size_t pgcount,
+			     struct iommu_iotlb_gather *gather)
 {
 	size_t done;
 
@@ -122,7 +125,7 @@ static struct iommu_domain *vb_domain_alloc_paging(struct device *dev)
 	return &new->domain;
 }
 
-static const struct iommu_domain_ops identity_ops = { .attach_dev = vb_attach_dev };
+static const struct iommu_domain_ops identity_ops = {.attach_dev = vb_attach_dev};
 static struct iommu_domain identity = {
 	.type = IOMMU_DOMAIN_IDENTITY,
 	.ops = &identity_ops,

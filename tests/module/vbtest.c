@@ -67,7 +67,8 @@ module_param(devices, uint, 0444);
 
 static struct behaviour *behaviour_of(struct platform_device *pdev)
 {
-	return container_of(to_platform_driver(pdev->dev.driver), struct behaviour, driver);
+	return container_of(to_platform_driver(pdev->dev.driver), struct behaviour,
+			    driver);
 }
 
 static int test_probe(struct platform_device *pdev)
@@ -96,46 +97,50 @@ static void test_remove(struct platform_device *pdev)
 	msleep(b->remove_ms);
 }
 
-static const struct platform_device_id host_ids[] = { { "vbtest" }, {} };
-static const struct platform_device_id nobind_ids[] = { { "vbnobind" }, {} };
+static const struct platform_device_id host_ids[] = {{"vbtest"}, {}};
+static const struct platform_device_id nobind_ids[] = {{"vbnobind"}, {}};
 MODULE_DEVICE_TABLE(platform, host_ids);
 
 static struct behaviour host = {
-	.driver = {
-		.driver.name = "vbtest-host",
-		.id_table = host_ids,
-		.probe = test_probe,
-		.remove = test_remove,
-	},
+	.driver =
+		{
+			.driver.name = "vbtest-host",
+			.id_table = host_ids,
+			.probe = test_probe,
+			.remove = test_remove,
+		},
 };
 
 static struct behaviour target = {
-	.driver = {
-		.driver.name = "vbtest-target",
-		.probe = test_probe,
-		.remove = test_remove,
-		.driver_managed_dma = true,
-	},
+	.driver =
+		{
+			.driver.name = "vbtest-target",
+			.probe = test_probe,
+			.remove = test_remove,
+			.driver_managed_dma = true,
+		},
 };
 
 static struct behaviour nobind = {
-	.driver = {
-		.driver.name = "vbtest-nobind",
-		.driver.suppress_bind_attrs = true,
-		.id_table = nobind_ids,
-		.probe = test_probe,
-		.remove = test_remove,
-	},
+	.driver =
+		{
+			.driver.name = "vbtest-nobind",
+			.driver.suppress_bind_attrs = true,
+			.id_table = nobind_ids,
+			.probe = test_probe,
+			.remove = test_remove,
+		},
 };
 
-static struct platform_driver *const drivers[] = { &host.driver, &target.driver, &nobind.driver };
+static struct platform_driver *const drivers[] = {&host.driver, &target.driver,
+						  &nobind.driver};
 
-#define BEHAVIOUR(who)								\
-	module_param_named(who##_probe_defer, who.probe_defer, int, 0644);	\
-	module_param_named(who##_probe_errno, who.probe_errno, int, 0644);	\
-	module_param_named(who##_probe_ms, who.probe_ms, int, 0644);		\
-	module_param_named(who##_remove_ms, who.remove_ms, int, 0644);		\
-	module_param_named(who##_probes, who.probes, int, 0444);		\
+#define BEHAVIOUR(who)                                                                   \
+	module_param_named(who##_probe_defer, who.probe_defer, int, 0644);               \
+	module_param_named(who##_probe_errno, who.probe_errno, int, 0644);               \
+	module_param_named(who##_probe_ms, who.probe_ms, int, 0644);                     \
+	module_param_named(who##_remove_ms, who.remove_ms, int, 0644);                   \
+	module_param_named(who##_probes, who.probes, int, 0444);                         \
 	module_param_named(who##_removes, who.removes, int, 0444)
 
 BEHAVIOUR(host);
@@ -156,17 +161,16 @@ static const char *match_name(const char *name)
 
 static int add_device(const char *name)
 {
-	const struct property_entry properties[] = {
-		PROPERTY_ENTRY_STRING("compatible", compatible),
-		{}
-	};
+	const struct property_entry properties[] = {PROPERTY_ENTRY_STRING("compatible",
+									  compatible),
+						    {}};
 	struct platform_device *pdev;
 	struct test_device *new;
 	int err;
 
 	new = kzalloc(sizeof(*new), GFP_KERNEL);
 	pdev = platform_device_alloc(match_name(name), PLATFORM_DEVID_NONE);
-	err = new && pdev ? 0 : -ENOMEM;
+	err = new &&pdev ? 0 : -ENOMEM;
 	if (!err)
 		err = device_create_managed_software_node(&pdev->dev, properties, NULL);
 	if (!err) {
@@ -209,7 +213,8 @@ static int remove_device(const char *name)
 	struct test_device *d;
 
 	mutex_lock(&lock);
-	d = name ? find_device(name) : list_first_entry_or_null(&test_devices, struct test_device, list);
+	d = name ? find_device(name)
+		 : list_first_entry_or_null(&test_devices, struct test_device, list);
 	if (d)
 		list_del(&d->list);
 	mutex_unlock(&lock);
@@ -232,7 +237,9 @@ static int link_devices(char *names)
 	consumer = find_device(name);
 	supplier = names ? find_device(names) : NULL;
 	if (consumer && supplier)
-		err = device_link_add(&consumer->pdev->dev, &supplier->pdev->dev, 0) ? 0 : -EINVAL;
+		err = device_link_add(&consumer->pdev->dev, &supplier->pdev->dev, 0)
+			      ? 0
+			      : -EINVAL;
 	mutex_unlock(&lock);
 	return err;
 }
@@ -274,7 +281,7 @@ static int names_set(const char *value, const struct kernel_param *kp)
 	return err;
 }
 
-static const struct kernel_param_ops names_ops = { .set = names_set };
+static const struct kernel_param_ops names_ops = {.set = names_set};
 module_param_cb(add, &names_ops, add_set, 0200);
 module_param_cb(remove, &names_ops, remove_set, 0200);
 module_param_cb(link, &names_ops, link_devices, 0200);
