@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+# The launcher script of the README, as it stands there.
+
+load ../helpers
+
+setup_file() {
+	noiommu
+	launch=$BATS_FILE_TMPDIR/launch
+	sed -n '/^```bash$/,/^```$/{/^```/d;p}' /src/README.md >"$launch"
+	chmod +x "$launch"
+	# What the VMM does with its device, without the VMM.
+	cat >"$BATS_FILE_TMPDIR/vmm" <<-'EOF'
+		#!/bin/bash
+		exec vfio-open "$(vfio-bind list -nro NODE "$1")" "$@"
+	EOF
+	chmod +x "$BATS_FILE_TMPDIR/vmm"
+	export launch
+}
+
+setup() {
+	vmm=$BATS_FILE_TMPDIR/vmm
+	open=$BATS_TEST_TMPDIR/open
+}
+
+teardown() {
+	pkill -KILL vfio-open || :
+	wait
+	vfio-bind release "$NIC"
+}
+
+# ends_with STATUS: demand that of the launcher.
+ends_with() {
+	local status=0
+	wait "$launcher" || status=$?
+	((status == $1))
+}
+
+start_guest() {
+	"$launch" "$NIC" "$vmm" "$NIC" hold "$open" 3>&- &
+	launcher=$!
+	until_true "$LIMIT" test -e "$open"
+}
+
+@test "the VMM ends by itself: its status, and the device is home" {
+	run -0 "$launch" "$NIC" "$vmm" "$NIC"
+	says platform
+	is_home "$NIC" "$NIC_DRIVER"
+	run -7 "$launch" "$NIC" bash -c 'exit 7'
+	is_home "$NIC" "$NIC_DRIVER"
+}
+
+@test "the VMM is killed: the device is home" {
+	start_guest
+	device_is "$NIC" vfio-platform vfio-platform
+	pkill -KILL vfio-open
+	ends_with 137
+	is_home "$NIC" "$NIC_DRIVER"
+}
+
+@test "the launcher is told to end: the VMM ends, and the device is home" {
+	start_guest
+	kill -TERM "$launcher"
+	ends_with 143
+	is_home "$NIC" "$NIC_DRIVER"
+	run ! pgrep vfio-open
+}
+
+@test "the launcher is killed: the next release does it" {
+	start_guest
+	kill -KILL "$launcher"
+	wait "$launcher" || :
+	vfio_bind 3 release -t 1 "$NIC"
+	says "held by vfio-open (pid $(pgrep vfio-open))"
+	pkill -KILL vfio-open
+	vfio_bind 0 release "$NIC"
+	is_home "$NIC" "$NIC_DRIVER"
+}
+
+@test "a second launcher does not get the device, and leaves it alone" {
+	start_guest
+	cat >"$BATS_TEST_TMPDIR/vfio-bind" <<-EOF
+		#!/bin/sh
+		exec $(type -P vfio-bind) "\$@" --timeout=1
+	EOF
+	chmod +x "$BATS_TEST_TMPDIR/vfio-bind"
+	PATH=$BATS_TEST_TMPDIR:$PATH run -3 timeout "$LIMIT" "$launch" "$NIC" "$vmm" "$NIC"
+	says "held by vfio-open"
+	device_is "$NIC" vfio-platform vfio-platform
+}
