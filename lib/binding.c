@@ -161,6 +161,8 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 	for (size_t i = 0; i < candidates.n; i++) {
 		struct error failed;
 
+		if (!driver_has_bind(dev->bus, candidates.name[i]))
+			continue; /* it cannot be asked */
 		err = bind(dev, candidates.name[i], patience, &failed);
 		if (err == 0)
 			return 0;

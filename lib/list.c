@@ -136,7 +136,7 @@ static int select_column(struct selection *selection, const char *name, struct e
 		selection->column[selection->n++] = &columns[i];
 		return 0;
 	}
-	return error_set(e, STATUS_USAGE, "unknown column: %.64s", name);
+	return error_set(e, STATUS_USAGE, "unknown column: '%.64s'", name);
 }
 
 static int select_columns(struct selection *selection, const char *names, struct error *e)
@@ -203,7 +203,7 @@ static int enumerate(const char *bus, struct row **rows, size_t *n, struct error
 	udev_enumerate_unref(all);
 	udev_unref(udev);
 	if (!any)
-		return error_set(e, STATUS_USAGE, "no such bus: %.64s", bus ? bus : "");
+		return error_set(e, STATUS_USAGE, "no such bus: '%.64s'", bus ? bus : "");
 	if (*n)
 		qsort(*rows, *n, sizeof(**rows), compare);
 	return 0;
