@@ -1,0 +1,348 @@
+# The command line, as far as no device has a part in it. Nothing here can change the
+# host: what gets as far as a device runs as an ordinary user.
+
+setup_file() {
+	HERE=$(realpath "$BATS_TEST_DIRNAME/../..")
+	REAL=$(cd "$HERE" && realpath -e "${VFIO_BIND:-build/vfio-bind}")
+	export HERE REAL
+	unset ARGP_HELP_FMT
+}
+
+setup() {
+	bats_require_minimum_version 1.5.0
+	PATH=${REAL%/*}:$PATH
+}
+
+# misuse TEXT ARGUMENT...: status 2, nothing on stdout, and TEXT in the first line of stderr.
+# With --dry-run where a device could be found all the same.
+misuse() {
+	local text=$1
+	shift
+	run --separate-stderr vfio-bind "$@"
+	# shellcheck disable=SC2154
+	if [[ $status != 2 || $output || ${stderr_lines[0]} != "vfio-bind"*": "*"$text"* ]]; then
+		printf '%s\n' "vfio-bind ${*@Q}: status $status, not 2 and '$text'" \
+			"stdout: $output" "stderr: $stderr"
+		return 1
+	fi
+}
+
+# as_user COMMAND...: as an ordinary user. The program is handed over as an open file, as
+# its folder may be closed to others.
+as_user() {
+	if ((EUID)); then
+		"$@"
+	else
+		setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "$@" 9<"$REAL"
+	fi
+}
+
+user_program() {
+	if ((EUID)); then echo "$REAL"; else echo /proc/self/fd/9; fi
+}
+
+long_name() {
+	printf "%${1}s" '' | tr ' ' x
+}
+
+@test "--help of all and of each command" {
+	local command option
+	for command in '' list pin handoff release; do
+		for option in --help -h '-?'; do
+			run --separate-stderr vfio-bind ${command:+"$command"} "$option"
+			[[ $status == 0 && ! $stderr ]]
+			[[ ${lines[0]} == "Usage: vfio-bind ${command:+$command }"* ]]
+			[[ $output == *--version* ]]
+		done
+		run --separate-stderr vfio-bind ${command:+"$command"} --usage
+		[[ $status == 0 && ! $stderr && $output == "Usage: vfio-bind "* ]]
+	done
+}
+
+@test "--help fits a terminal" {
+	local command
+	for command in '' list pin handoff release; do
+		run vfio-bind ${command:+"$command"} --help
+		run awk 'length > 80' <<<"$output"
+		[[ ! $output ]]
+	done
+}
+
+@test "--help tells of each command, and each tells of itself" {
+	local commands command summary
+	commands=$(vfio-bind --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]\)/\1/p')
+	(($(wc -l <<<"$commands") == 4))
+	while read -r command summary; do
+		[[ $summary ]]
+		run vfio-bind "$command" --help
+		((status == 0))
+	done <<<"$commands"
+}
+
+@test "--version" {
+	local version
+	version=$(sed -n 's/^VERSION := //p' "$HERE/Makefile")
+	[[ $version ]]
+	for option in --version -V; do
+		run --separate-stderr vfio-bind "$option"
+		[[ $status == 0 && $output == "vfio-bind $version" && ! $stderr ]]
+		run --separate-stderr vfio-bind list "$option"
+		[[ $status == 0 && $output == "vfio-bind $version" && ! $stderr ]]
+	done
+}
+
+@test "an unknown command or option, or none" {
+	local command
+	misuse "COMMAND is missing"
+	misuse "unknown command: 'bogus'" bogus
+	misuse "unknown command: ''" ''
+	misuse "unknown command: 'List'" List
+	misuse "unrecognized option '--bogus'" --bogus
+	misuse "unrecognized option '--bogus'" --bogus list
+	for command in list pin handoff release; do
+		misuse "unrecognized option '--bogus'" "$command" --bogus
+		misuse "invalid option -- 'Z'" "$command" -Z
+	done
+}
+
+@test "an option that another command has" {
+	misuse "unrecognized option '--taken'" pin --taken eth0
+	misuse "unrecognized option '--timeout=5'" list --timeout=5
+	misuse "unrecognized option '--force'" pin --force eth0
+	misuse "unrecognized option '--all'" handoff --all
+	misuse "unrecognized option '--reset=auto'" release --reset=auto eth0
+	misuse "unrecognized option '--driver=none'" release --driver=none eth0
+}
+
+@test "an option without its argument, and one with too much" {
+	misuse "option '--bus' requires an argument" list --bus
+	misuse "option requires an argument -- 'o'" list -o
+	misuse "option '--reset' requires an argument" handoff x --reset
+	misuse "option requires an argument -- 't'" pin x -t
+	misuse "option '--json' doesn't allow an argument" list --json=1
+}
+
+@test "missing and surplus operands" {
+	misuse "DEVICE is missing" pin
+	misuse "DEVICE is missing" handoff
+	misuse "DEVICE is missing" handoff --driver=none
+	misuse "DEVICE is missing" release
+	misuse "surplus operand: 'c'" pin -n a b c
+	misuse "surplus operand: 'c'; for several devices, name the driver with --driver" \
+		handoff -n a b c
+	misuse "--all takes no DEVICE" release -n --all a
+}
+
+@test "a time-out that is no number of seconds" {
+	local seconds
+	for seconds in '' 0 -1 0.0 x 5x '5 s' nan inf -inf 1e999 1e7; do
+		misuse "not a number of seconds above 0: '$seconds'" pin -n --timeout="$seconds" a
+	done
+	for seconds in 1 0.5 1e3; do
+		misuse "no such device" handoff -n --timeout="$seconds" nix
+	done
+}
+
+@test "a --reset that there is not" {
+	local when
+	for when in '' alway ALWAYS 1 none; do
+		misuse "--reset is auto, always or never, not '$when'" handoff -n --reset="$when" a
+	done
+}
+
+@test "a device that there is not" {
+	local name command
+	for name in nix nix/nix platform/nix nix/ /nix /nix/nix /sys/nix 0000:ff:1f.7 ff:1f.7; do
+		for command in list 'pin -n' 'handoff -n' 'release -n'; do
+			# shellcheck disable=SC2086
+			misuse "$name: no such device" $command "$name"
+		done
+	done
+}
+
+@test "what is a path, and no device" {
+	local name
+	for name in . .. ./. platform/. platform/.. platform/../pci /dev/null /sys / /sys/devices \
+		/sys/bus /sys/bus/platform /sys/bus/platform/devices /sys/kernel; do
+		misuse "$name: no such device" pin -n "$name"
+		misuse "$name: no such device" list "$name"
+	done
+	misuse "'': no such device" pin -n ''
+}
+
+@test "a name of any length" {
+	local length
+	for length in 64 65 255 256 4096 100000; do
+		misuse "no such device" pin -n "$(long_name "$length")"
+		((${#stderr} < 200))
+		misuse "no such device" pin -n "platform/$(long_name "$length")"
+		((${#stderr} < 200))
+	done
+	misuse "unknown command" "$(long_name 100000)"
+	((${#stderr} < 400))
+	misuse "unknown column" list -o "$(long_name 100000)"
+	((${#stderr} < 200))
+	misuse "no such bus" list -b "$(long_name 100000)"
+	((${#stderr} < 200))
+}
+
+# A message is one line, and no argument plays with the terminal.
+@test "control characters stay out of messages" {
+	local text
+	for text in $'a\nb' $'a\e[2Jb' $'a\rb' $'a\tb' $'a\x7fb' $'\n'; do
+		misuse "no such device" pin -n "$text"
+		((${#stderr_lines[@]} == 1))
+		[[ $stderr != *[[:cntrl:]]* ]]
+		misuse "unknown column" list -o "$text"
+		[[ $stderr != *[[:cntrl:]]* ]]
+		misuse "no such bus" list -b "$text"
+		[[ $stderr != *[[:cntrl:]]* ]]
+	done
+}
+
+@test "control characters stay out of what is said of misuse" {
+	local text
+	for text in $'a\nb' $'a\e[2Jb' $'a\rb' $'a\x7fb'; do
+		misuse "unknown command" "$text"
+		[[ ${stderr_lines[0]} == *a*b* && ${stderr_lines[0]} != *[[:cntrl:]]* ]]
+		misuse "--reset is" handoff -n --reset="$text" a
+		[[ ${stderr_lines[0]} == *a*b* && ${stderr_lines[0]} != *[[:cntrl:]]* ]]
+		misuse "surplus operand" pin -n a b "$text"
+		[[ ${stderr_lines[0]} == *a*b* && ${stderr_lines[0]} != *[[:cntrl:]]* ]]
+	done
+}
+
+@test "all that cannot be used is said, and the rest is still done" {
+	run --separate-stderr vfio-bind release -n nix1 nix2
+	((status == 2))
+	[[ $stderr == *"nix1: no such device"*"nix2: no such device"* ]]
+	run --separate-stderr vfio-bind list -o DEVICE nix
+	[[ $status == 2 && ! $output ]]
+}
+
+@test "a column or a bus that there is not" {
+	local columns
+	for columns in BOGUS DEVICE,BOGUS +BOGUS 'DEVICE,' ,DEVICE 'DEVICE DRIVER' '' + DEV; do
+		misuse "unknown column:" list --output="$columns"
+	done
+	misuse "no such bus: bogus" list --bus=bogus
+	misuse "no such bus:" list --bus=
+	misuse "no such bus: .." list --bus=..
+	misuse "no such bus: Platform" list --bus=Platform
+}
+
+@test "every column can be asked for, in either case" {
+	local columns column
+	columns=$(vfio-bind list --help | sed '1,/^Columns:/d' | awk '{ print $1 }')
+	(($(wc -l <<<"$columns") > 7))
+	for column in $columns; do
+		run --separate-stderr vfio-bind list --bus=platform -o "${column,,}"
+		[[ $status == 0 && ! $stderr ]]
+		run --separate-stderr vfio-bind list --bus=platform -J -o "$column"
+		((status == 0))
+		jq -e --arg key "${column,,}" \
+			'.devices | map(keys == [$key]) | all' <<<"$output" >/dev/null
+	done
+}
+
+@test "list in three formats shows the same devices" {
+	local table raw json
+	table=$(vfio-bind list --noheadings --output=DEVICE,BUS | awk '{ print $1, $2 }')
+	raw=$(vfio-bind list -nr -o device,bus)
+	json=$(vfio-bind list -J -o DEVICE,BUS | jq -r '.devices[] | "\(.device) \(.bus)"')
+	if [[ ! $raw ]]; then skip "this host has no device that can be flagged"; fi
+	[[ $table == "$raw" && $json == "$raw" ]]
+	[[ $(vfio-bind list -r -o DEVICE,BUS | head -n 1) == "DEVICE BUS" ]]
+}
+
+@test "a full disk behind stdout" {
+	local arguments
+	for arguments in --help --version 'list --help' 'list --version' --usage \
+		'list --bus=platform' 'list --bus=platform -J'; do
+		# shellcheck disable=SC2086
+		run --separate-stderr bash -c 'vfio-bind "$@" >/dev/full' bash $arguments
+		((status == 1))
+		[[ $stderr == "vfio-bind: write error: No space left on device" ]]
+	done
+}
+
+@test "closed standard streams" {
+	run --separate-stderr bash -c 'vfio-bind --version >&-'
+	[[ $status == 1 && $stderr == "vfio-bind: write error: "* ]]
+	run --separate-stderr bash -c 'vfio-bind list --bus=platform >&-'
+	[[ $status == 1 && $stderr == "vfio-bind: write error: "* ]]
+	run bash -c 'vfio-bind bogus 2>&-'
+	[[ $status == 2 && ! $output ]]
+	run bash -c 'vfio-bind pin -n nix 2>&-'
+	[[ $status == 2 && ! $output ]]
+	run bash -c 'vfio-bind bogus <&- >&- 2>&-'
+	((status == 2))
+	run --separate-stderr bash -c 'vfio-bind --version <&-'
+	[[ $status == 0 && $output == "vfio-bind "* && ! $stderr ]]
+}
+
+# A reader that has enough is none of our business, and no crash.
+@test "a closed pipe behind stdout" {
+	# shellcheck disable=SC2016
+	run --separate-stderr bash -c 'vfio-bind list --help | true; echo "${PIPESTATUS[0]}"'
+	[[ $output == 0 || $output == 1 || $output == 141 ]]
+}
+
+@test "its name is its own, whatever it is called by" {
+	run --separate-stderr bash -c 'exec -a /some/thing vfio-bind bogus'
+	[[ $status == 2 && ${stderr_lines[0]} == "vfio-bind: unknown command: 'bogus'" ]]
+	[[ ${stderr_lines[1]} == *"vfio-bind --help"* ]]
+	run --separate-stderr bash -c 'exec -a "" vfio-bind pin'
+	[[ $status == 2 && ${stderr_lines[0]} == "vfio-bind pin: DEVICE is missing" ]]
+}
+
+@test "an ordinary user may list, and is told at once where root is needed" {
+	local program
+	program=$(user_program)
+	run --separate-stderr as_user "$program" list --bus=platform
+	[[ $status == 0 && ! $stderr ]]
+	for arguments in 'pin nix' 'handoff nix' 'release nix' 'release --all'; do
+		# shellcheck disable=SC2086
+		run --separate-stderr as_user "$program" $arguments
+		[[ $status == 2 && ! $output ]]
+		[[ $stderr == "vfio-bind: this needs root; --dry-run and list do not" ]]
+	done
+}
+
+@test "an ordinary user's dry run says what would be written, and writes nothing" {
+	local program bus device path before
+	program=$(user_program)
+	read -r bus device < <(vfio-bind list -nro BUS,DEVICE) ||
+		skip "this host has no device that can be flagged"
+	path=$(vfio-bind list -nro PATH "$bus/$device")
+	before=$(vfio-bind list -r "$bus/$device")
+	run --separate-stderr as_user "$program" pin --dry-run "$bus/$device"
+	((status == 0))
+	[[ $output == "echo none > $path/driver_override" && ! $stderr ]]
+	[[ $(vfio-bind list -r "$bus/$device") == "$before" ]]
+	# -v adds nothing to it, least of all on stderr
+	run --separate-stderr as_user "$program" pin -nv "$bus/$device"
+	[[ $status == 0 && $output == "echo none > $path/driver_override" && ! $stderr ]]
+	run --separate-stderr as_user "$program" pin -n "$bus/$device" no-such-driver
+	[[ $status == 2 && ! $output ]]
+	[[ $stderr == "vfio-bind: $device: no driver no-such-driver on the $bus bus"* ]]
+}
+
+@test "make install into a DESTDIR" {
+	local to=$BATS_TEST_TMPDIR/to
+	# -o all: what is tested is not built again, by other flags for example
+	make -s -C "$HERE" -o all install BUILD="${REAL%/*}" DESTDIR="$to" PREFIX=/usr
+	run find "$to" -type f -printf '%m %P\n'
+	run sort <<<"$output"
+	[[ $output == "\
+644 usr/share/bash-completion/completions/vfio-bind
+644 usr/share/man/man8/vfio-bind.8
+755 usr/sbin/vfio-bind" ]]
+	cmp "$to/usr/sbin/vfio-bind" "$REAL"
+	run "$to/usr/sbin/vfio-bind" --version
+	((status == 0))
+	make -s -C "$HERE" -o all install BUILD="${REAL%/*}" DESTDIR="$to/local"
+	[[ -x $to/local/usr/local/sbin/vfio-bind ]]
+	[[ -f $to/local/usr/local/share/man/man8/vfio-bind.8 ]]
+	[[ -f $to/local/usr/local/share/bash-completion/completions/vfio-bind ]]
+}
