@@ -6,18 +6,21 @@ load ../helpers
 
 PARAMETERS=/sys/module/vbtest/parameters
 
+# Under a sanitizer, so many take minutes: fewer will do there.
+DEVICES=${DEVICES:-4096}
+
 setup_file() {
 	local i
 	modprobe vbiommu
-	modprobe vbtest devices=4096 compatible=vfio-bind,vbreset
+	modprobe vbtest devices="$DEVICES" compatible=vfio-bind,vbreset
 	# Something of everything.
-	for ((i = 0; i < 4096; i += 3)); do
+	for ((i = 0; i < DEVICES; i += 3)); do
 		echo none >/sys/bus/platform/devices/vbtest.$i/driver_override
 	done
-	for ((i = 0; i < 4096; i += 5)); do
+	for ((i = 0; i < DEVICES; i += 5)); do
 		echo vbtest.$i >/sys/bus/platform/drivers/vbtest-host/unbind
 	done
-	echo "a driver" >/sys/bus/platform/devices/vbtest.4094/driver_override
+	echo "a driver" >/sys/bus/platform/devices/vbtest.8/driver_override
 	from_sys >"$BATS_FILE_TMPDIR/sys"
 }
 
@@ -148,25 +151,26 @@ same() {
 	diff "$1" "$2" >"$BATS_TEST_TMPDIR/diff" || { head -n 20 "$BATS_TEST_TMPDIR/diff" && return 1; }
 }
 
-@test "4,096 devices and more, as /sys has them" {
+@test "$DEVICES devices and more, as /sys has them" {
 	local sys=$BATS_FILE_TMPDIR/sys
-	(($(wc -l <"$sys") > 4096))
+	(($(wc -l <"$sys") > DEVICES))
 	# It can tell one from another.
 	grep -q $'^vbtest.15\tplatform\t\tnone\t[0-9]*\t\t/sys/devices/platform/vbtest.15\t$' "$sys"
+	grep -q $'^vbtest.8\tplatform\tvbtest-host\ta driver\t' "$sys"
 	grep -q "^$NIC	platform	$NIC_DRIVER			calxeda,hb-xgmac	/sys/devices/" "$sys"
 	vfio-bind list --raw --noheadings --output $ALL >"$BATS_TEST_TMPDIR/raw"
 	same "$sys" <(from_raw <"$BATS_TEST_TMPDIR/raw")
+	same <(seq 0 $((DEVICES - 1))) <(sed -n 's/^vbtest\.\([0-9]*\) .*/\1/p' "$BATS_TEST_TMPDIR/raw")
 	vfio-bind list --json --output $ALL >"$BATS_TEST_TMPDIR/json"
 	same "$sys" <(from_json <"$BATS_TEST_TMPDIR/json")
-	vfio-bind list --output $ALL >"$BATS_TEST_TMPDIR/table"
-	same "$sys" <(from_table <"$BATS_TEST_TMPDIR/table")
-	same <(seq 0 4095) <(sed -n 's/^vbtest\.\([0-9]*\) .*/\1/p' "$BATS_TEST_TMPDIR/table")
 }
 
-@test "an ordinary user sees the same" {
-	vfio-bind list >"$BATS_TEST_TMPDIR/root"
-	as_user list >"$BATS_TEST_TMPDIR/user"
-	same "$BATS_TEST_TMPDIR/root" "$BATS_TEST_TMPDIR/user"
+@test "the same as a table, to an ordinary user" {
+	as_user list --output $ALL >"$BATS_TEST_TMPDIR/table"
+	same "$BATS_FILE_TMPDIR/sys" <(from_table <"$BATS_TEST_TMPDIR/table")
+}
+
+@test "an ordinary user sees what becomes of a device" {
 	vfio_bind 0 handoff vbtest.1
 	[[ $(readlink "$(syspath vbtest.1)/iommu_group") == */1 ]]
 	run as_user list --raw --noheadings --output DRIVER,OVERRIDE,GROUP,NODE vbtest.1
@@ -281,11 +285,14 @@ same() {
 }
 
 @test "an output that ends early, or cannot be written" {
-	run bash -c 'vfio-bind list | head -n 1; exit "${PIPESTATUS[0]}"'
-	[[ $status == 141 || $status == 1 ]]
-	[[ ${lines[0]} == DEVICE* ]]
-	[[ ${lines[1]-vfio-bind: write error: Broken pipe} == "vfio-bind: write error: Broken pipe" ]]
-	((${#lines[@]} <= 2))
+	local broken=$BATS_TEST_TMPDIR/broken
+	run bash -c 'vfio-bind list | head -n 1'
+	[[ $status == 0 && $output == DEVICE*MODEL* ]]
+	((${#lines[@]} == 1))
+	# A pipe that nobody reads any more.
+	mkfifo "$broken"
+	run bash -c "exec 8<>$broken; exec 9>$broken 8>&-; vfio-bind list vbtest.1 >&9"
+	[[ $status == 141 && -z $output ]] # as others die of it
 	for format in "" --json; do
 		run bash -c "vfio-bind list $format vbtest.1 >/dev/full"
 		[[ $status == 1 && $output == "vfio-bind: write error: No space left on device" ]]
@@ -366,17 +373,16 @@ same() {
 
 @test "bad input: control characters" {
 	local name=$'vb\e[31mtest\n.1\r\177'
-	bad "vb?[31mtest?.1??: no such device" handoff "$name" none
-	bad "vb?[31mtest?.1??: no such device" list "$name"
-	bad "vbtest.1: no driver vb?[31mtest?.1?? on the platform bus" handoff vbtest.1 "$name"
-	bad "vbtest.1: no driver vb?[31mtest?.1?? on the platform bus" pin vbtest.1 "$name"
-	bad "unknown column: vb?[31mtest?.1??" list --output "$name"
-	bad "no such bus: vb?[31mtest?.1??" list --bus "$name"
-	bad "not a number of seconds above 0: 'vb?[31mtest?.1??'" release vbtest.1 -t "$name"
-	bad "--reset is auto, always or never, not 'vb?[31mtest?.1??'" \
-		handoff vbtest.1 none "--reset=$name"
-	bad "surplus operand: 'vb?[31mtest?.1??'" pin vbtest.1 none "$name"
-	bad "unknown command: 'vb?[31mtest?.1??'" "$name"
+	local text="control character in 'vb?[31mtest?.1??'"
+	bad "$text" "$name"
+	bad "$text" list "$name"
+	bad "$text" list --output "$name"
+	bad "$text" handoff "$name" none
+	bad "$text" handoff vbtest.1 "$name"
+	bad "$text" pin vbtest.1 none "$name"
+	bad "$text" release vbtest.1 -t "$name"
+	bad "control character in '--reset=vb?[31mtest?.1??'" handoff vbtest.1 none "--reset=$name"
+	bad "control character in '--vb?[31mtest?.1??'" handoff vbtest.1 none "--$name"
 }
 
 @test "bad input: a name on two buses" {

@@ -57,9 +57,7 @@ in_use() {
 	[[ $output == "vfio-bind: $device: in use: ${reasons#; }"$'\n'"vfio-bind: hint: --force"* ]] ||
 		{ echo "it said:" "$output" "not: ${reasons#; }" && return 1; }
 	is_home "$device" "$driver"
-	vfio_bind 3 handoff --dry-run "$device" none
 	vfio_bind 0 handoff --dry-run --force "$device" none
-	is_home "$device" "$driver"
 }
 
 # The same for a disk; it is not taken, so its users are not harmed.

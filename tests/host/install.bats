@@ -4,7 +4,7 @@
 bats_require_minimum_version 1.5.0
 
 setup() {
-	cd "$BATS_TEST_DIRNAME/../.."
+	cd "$BATS_TEST_DIRNAME/../.." || return
 	binary=${VFIO_BIND:-build/vfio-bind}
 	destination=$BATS_TEST_TMPDIR/destination
 }

@@ -87,7 +87,7 @@ man_options() {
 		"$(vfio-bind --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | sort)" \
 		"$(section COMMANDS | sed -n 's/^     \([a-z][a-z]*\) .*/\1/p' | sort)"
 	same synopsis "$(printf '%s\n' "${commands[@]}" | sort)" \
-		"$(section SYNOPSIS | awk '{ print $2 }' | sort -u)"
+		"$(section SYNOPSIS | awk 'NF { print $2 }' | sort -u)"
 }
 
 @test "its options are those of each command's --help" {
@@ -152,7 +152,8 @@ man_options() {
 	files=$(section FILES | sed -n 's:^     \(/run/.*/\)BUS\:NAME$:\1:p')
 	(($(wc -l <<<"$files") == 2))
 	for file in $files; do
-		grep -aqF "${file%/}" "$REAL" || { echo "$file" && return 1; }
+		run grep -axF "${file%/}" <(tr '\0' '\n' <"$REAL")
+		((status == 0)) || { echo "$file" && return 1; }
 	done
 }
 
