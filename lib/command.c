@@ -287,6 +287,7 @@ int command_run(const struct device *dev, const struct request *request,
 	_cleanup_free_ char *driver = NULL;
 	_cleanup_close_ int lock = -1;
 	struct binding to;
+	int recorded;
 
 	if (!sysfs_is_dry_run() && (lock = record_lock(dev, e)) < 0)
 		return -1;
@@ -297,7 +298,10 @@ int command_run(const struct device *dev, const struct request *request,
 		return -1;
 	if (device_binding(dev, &run.before, e) < 0)
 		return -1;
-	run.recorded = record_read(dev, &run.before, &run.record) == 0;
+	recorded = record_read(dev, &run.before, &run.record, e);
+	if (recorded < 0 && !sysfs_is_dry_run())
+		return -1;
+	run.recorded = recorded > 0;
 
 	if (releasing)
 		to = run.recorded ? run.record.origin : untaken(&run.before);

@@ -139,27 +139,35 @@ static bool on_our_way(const struct record *record, const struct binding *is)
 	       (!is->driver_override && forbidden);
 }
 
-int record_read(const struct device *dev, const struct binding *is, struct record *record)
+int record_read(const struct device *dev, const struct binding *is, struct record *record,
+		struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
 	_cleanup_free_ char *line = NULL;
 	struct record found = {0};
 	FILE *file = fopen(path, "re");
 	size_t size = 0;
+	bool failed;
 
-	if (!file)
-		return -1;
-	while (getline(&line, &size, file) > 0) {
+	if (!file && errno == ENOENT)
+		return 0;
+	while (file && getline(&line, &size, file) > 0) {
 		line[strcspn(line, "\n")] = '\0';
 		parse(&found, line);
 	}
-	fclose(file);
-	if (found.incarnation != device_incarnation(dev) || !on_our_way(&found, is)) {
-		record_clear(&found);
-		return -1;
+	failed = !file || ferror(file);
+	if (file)
+		fclose(file);
+	if (!failed && found.incarnation == device_incarnation(dev) &&
+	    on_our_way(&found, is)) {
+		*record = found;
+		return 1;
 	}
-	*record = found;
-	return 0;
+	record_clear(&found);
+	/* Taken for none, it would be overwritten, and the way back lost. */
+	return failed ? error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
+				  strerror(errno))
+		      : 0;
 }
 
 int record_write(const struct device *dev, const struct record *record, struct error *e)

@@ -20,11 +20,11 @@ int record_lock(const struct device *dev, struct error *e);
 /* "COMMAND (pid N)" of who has the lock, from /proc/locks; NULL: cannot be told. */
 char *record_lock_holder(const struct device *dev);
 
-/* Read the device's record. Returns 0 with @record to be cleared; -1: there is none that
+/* Read the device's record. Returns 1 with @record to be cleared; 0: there is none that
  * can be believed, as the device @is now: removed and added again since, or taken
- * elsewhere by somebody else. */
-int record_read(const struct device *dev, const struct binding *is,
-		struct record *record);
+ * elsewhere by somebody else; -1 with @e (STATUS_FAILED): it cannot be read. */
+int record_read(const struct device *dev, const struct binding *is, struct record *record,
+		struct error *e);
 
 /* Write it, whole or not at all. Returns 0, or -1 with @e (STATUS_FAILED). */
 int record_write(const struct device *dev, const struct record *record, struct error *e);
