@@ -15,12 +15,15 @@ SATA=ffe08000.sata
 # No command may hang: none here comes near this many seconds.
 LIMIT=${LIMIT:-60}
 
+# run sets these.
+# shellcheck disable=SC2154
+: "${status=}" "${output=}"
+
 # vfio_bind STATUS ARGUMENT...: run vfio-bind, and demand this exit status.
 # Its output, both streams, is in $output.
 vfio_bind() {
 	local expected=$1
 	shift
-	# shellcheck disable=SC2154 # run sets them
 	run timeout --foreground "$LIMIT" vfio-bind "$@"
 	if ((status != expected)); then
 		echo "vfio-bind $*: status $status, not $expected; it said:"
@@ -81,6 +84,31 @@ is_home() {
 		echo "$1 has a record still:" && cat "$(record_of "$1")"
 		return 1
 	fi
+}
+
+# home DEVICE DRIVER: put it there by plain writes, whatever a failed test has left.
+# Nearly all tests leave nothing, and on the board every new process takes its time.
+home() {
+	local bus=platform name=${1#*/} path driver flag
+	[[ $1 != */* ]] || bus=${1%%/*}
+	path=/sys/bus/$bus/devices/$name
+	driver=/sys/bus/$bus/drivers/$2
+	read -r flag <"$path/driver_override"
+	[[ ! $path/driver -ef $driver || $flag != "(null)" ]] || return 0
+	[[ ! -e $path/driver ]] || echo "$name" >"$path/driver/unbind"
+	echo >"$path/driver_override"
+	[[ -e $driver ]] || modprobe xgmac
+	[[ -e $path/driver ]] || echo "$name" >"$driver/bind"
+}
+
+# nobody_works: no vfio-bind is left, neither a command nor a worker.
+nobody_works() {
+	! pgrep -x vfio-bind >/dev/null
+}
+
+# driver_is DEVICE DRIVER: true or false, in silence.
+driver_is() {
+	[[ $(driver_of "$1") == "$2" ]]
 }
 
 # until_true SECONDS COMMAND...: wait for it, and fail if it does not come.

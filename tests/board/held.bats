@@ -40,11 +40,6 @@ resets() {
 	cat /sys/module/vbreset/parameters/resets
 }
 
-# nobody_works: no vfio-bind is left, neither a command nor a worker.
-nobody_works() {
-	! pgrep -x vfio-bind >/dev/null
-}
-
 # hold_open NODE: a process that has opened it, and no more.
 hold_open() {
 	sleep infinity 9<>"$1" 3>&- &

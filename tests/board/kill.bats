@@ -44,10 +44,6 @@ teardown() {
 	fi
 }
 
-nobody_works() {
-	! pgrep -x vfio-bind >/dev/null
-}
-
 # --- the sweep ---------------------------------------------------------------------
 #
 # A fork takes tens of milliseconds on the board: where there are hundreds of points,
@@ -224,10 +220,6 @@ host_is_absent() {
 # --- killed in part ----------------------------------------------------------------
 
 LOCK=/run/vfio-bind/lock/platform:vbtest.0
-
-driver_is() {
-	[[ $(driver_of "$1") == "$2" ]]
-}
 
 is_gone() {
 	[[ ! -d /proc/$1 ]]

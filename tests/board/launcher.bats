@@ -6,6 +6,7 @@ load ../helpers
 setup_file() {
 	noiommu
 	launch=$BATS_FILE_TMPDIR/launch
+	# shellcheck disable=SC2016 # a fence is no command
 	sed -n '/^```bash$/,/^```$/{/^```/d;p}' /src/README.md >"$launch"
 	chmod +x "$launch"
 	# What the VMM does with its device, without the VMM.

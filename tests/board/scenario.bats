@@ -23,21 +23,6 @@ setup() {
 	rm -rf /run/vfio-bind
 }
 
-# home DEVICE DRIVER: put it there by plain writes, whatever a failed test has left.
-# Nearly all tests leave nothing, and on the board every new process takes its time.
-home() {
-	local bus=platform name=${1#*/} path driver flag
-	[[ $1 != */* ]] || bus=${1%%/*}
-	path=/sys/bus/$bus/devices/$name
-	driver=/sys/bus/$bus/drivers/$2
-	read -r flag <"$path/driver_override"
-	[[ ! $path/driver -ef $driver || $flag != "(null)" ]] || return 0
-	[[ ! -e $path/driver ]] || echo "$name" >"$path/driver/unbind"
-	echo >"$path/driver_override"
-	[[ -e $driver ]] || modprobe xgmac
-	[[ -e $path/driver ]] || echo "$name" >"$driver/bind"
-}
-
 teardown() {
 	local path parameter=/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	for path in "$PLATFORM"/devices/vb*; do

@@ -30,15 +30,6 @@ teardown() {
 	vfio-bind release --all
 }
 
-# nobody_works: no vfio-bind is left, neither a command nor a worker.
-nobody_works() {
-	! pgrep -x vfio-bind >/dev/null
-}
-
-driver_is() {
-	[[ $(driver_of "$1") == "$2" ]]
-}
-
 # are_home DEVICE...: as before the test.
 are_home() {
 	local device

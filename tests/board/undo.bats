@@ -46,19 +46,6 @@ teardown() {
 	[[ ! -e $parameter ]] || echo N >"$parameter"
 }
 
-# home DEVICE DRIVER: put it there by plain writes, whatever a failed test has left.
-home() {
-	local bus=platform name=${1#*/} path driver flag
-	[[ $1 != */* ]] || bus=${1%%/*}
-	path=/sys/bus/$bus/devices/$name
-	driver=/sys/bus/$bus/drivers/$2
-	read -r flag <"$path/driver_override"
-	[[ ! $path/driver -ef $driver || $flag != "(null)" ]] || return 0
-	[[ ! -e $path/driver ]] || echo "$name" >"$path/driver/unbind"
-	echo >"$path/driver_override"
-	[[ -e $path/driver ]] || echo "$name" >"$driver/bind"
-}
-
 # set_parameter NAME VALUE: of vbtest's.
 set_parameter() {
 	printf '%s' "$2" >"$PARAMETERS/$1"

@@ -2,10 +2,10 @@
 /* kill-at PROCESS CALL COMMAND [ARGUMENT...]
  *
  * Runs COMMAND, and kills it and all processes that it has started (SIGKILL) when one of
- * them is about to make its CALLth system call, which is not made. PROCESS says which one:
- * 1 is COMMAND itself, 2 the first that was forked, and so on. Counted is from the exec of
- * COMMAND on, or from the fork; and for one process at a time, as the order of the calls of
- * two that run side by side is another one in each run.
+ * them is about to make its CALLth system call, which is not made. PROCESS says which
+ * one: 1 is COMMAND itself, 2 the first that was forked, and so on. Counted is from the
+ * exec of COMMAND on, or from the fork; and for one process at a time, as the order of
+ * the calls of two that run side by side is another one in each run.
  *
  * It ends when all of them are really gone: one that is in the kernel may take a while.
  * Prints the number of the system call. Exit status:
@@ -55,8 +55,8 @@ static int number_of(pid_t pid)
 	return n_processes;
 }
 
-/* All on this one CPU. On two, the kernel waits a timer tick at each stop until the process
- * has left its own (wait_task_inactive), which takes a hundred times as long. */
+/* All on this one CPU. On two, the kernel waits a timer tick at each stop until the
+ * process has left its own (wait_task_inactive), which takes a hundred times as long. */
 static void stay_here(void)
 {
 	cpu_set_t here;
@@ -86,7 +86,8 @@ static void start(char **command)
 		die("the command did not start");
 	if (ptrace(PTRACE_SETOPTIONS, pid, 0,
 		   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-			   PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) < 0 ||
+			   PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) <
+		    0 ||
 	    ptrace(PTRACE_CONT, pid, 0, 0) < 0)
 		die("ptrace");
 }
@@ -165,8 +166,8 @@ int main(int argc, char **argv)
 			return KILLED;
 		}
 		/* ESRCH: it was killed meanwhile. */
-		if (ptrace(number == process && counting ? PTRACE_SYSCALL : PTRACE_CONT, pid, 0,
-			   signal_of(status, number > known)) < 0 &&
+		if (ptrace(number == process && counting ? PTRACE_SYSCALL : PTRACE_CONT,
+			   pid, 0, signal_of(status, number > known)) < 0 &&
 		    errno != ESRCH)
 			die("ptrace");
 	}
