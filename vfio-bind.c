@@ -181,6 +181,8 @@ static void devices_find(struct devices *devices, const char *name)
 	struct error e;
 
 	if (device_find(name, &dev, &e) < 0) {
+		if (arg_all)
+			return; /* it was removed, and what is recorded of it is void */
 		complain(NULL, "", &e);
 		fail(e.status);
 		return;
@@ -240,15 +242,8 @@ static int run_taking(void)
 	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
 	if (arg_all)
 		recorded = record_list();
-	for (size_t i = 0; i < recorded.n; i++) {
-		struct device dev;
-		struct error e;
-
-		if (device_find(recorded.name[i], &dev, &e) < 0)
-			continue; /* it was removed, and its binding with it */
-		device_clear(&dev);
+	for (size_t i = 0; i < recorded.n; i++)
 		devices_find(&devices, recorded.name[i]);
-	}
 	for (size_t i = 0; i < arg_n_operands; i++)
 		devices_find(&devices, arg_operands[i]);
 	if (!devices.n)
@@ -258,8 +253,9 @@ static int run_taking(void)
 	if (!sysfs_is_dry_run())
 		signal(SIGPIPE, SIG_IGN);
 	signal_number = worker_run(devices.dev, devices.n, &arg_request, &listener);
-	if (signal_number) {
-		/* As a shell expects of what it has interrupted. */
+	if (signal_number && worst != STATUS_DONE && worst != STATUS_BROKEN) {
+		/* As a shell expects of what it has interrupted; but not when it was
+		 * done all the same, or when the device is not as it was. */
 		signal(signal_number, SIG_DFL);
 		raise(signal_number);
 	}
@@ -346,7 +342,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			sysfs_dry_run(true);
 		break;
 	case 'a':
-		arg_all = true;
+		arg_all = arg_request.recorded = true;
 		break;
 	case 'd':
 		arg_driver = arg;

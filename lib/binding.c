@@ -185,16 +185,17 @@ int binding_move(const struct device *dev, const struct binding *to,
 		 const struct patience *patience, struct error *e)
 {
 	bool any = to->driver == binding_any_driver;
+	bool vfio = driver_is_vfio(to->driver);
 	_cleanup_binding_ struct binding from = {0};
-	bool rebind, forbidden;
-	const char *first; /* the flag it carries while it is driverless */
+	bool rebind, flag_last;
+	const char *first; /* the flag with which it is bound */
 
 	if (device_binding(dev, &from, e) < 0)
 		return -1;
 	rebind = any || !streq(from.driver, to->driver);
-	forbidden = rebind && to->driver && to->driver_override &&
+	flag_last = rebind && to->driver && !any && (vfio || to->driver_override) &&
 		    !streq(to->driver, to->driver_override);
-	first = forbidden ? NULL : to->driver_override;
+	first = !flag_last ? to->driver_override : vfio ? to->driver : NULL;
 
 	if (first && !streq(from.driver_override, first) &&
 	    (flag(dev, first, e) < 0 || stop(patience, e) < 0))
@@ -207,7 +208,7 @@ int binding_move(const struct device *dev, const struct binding *to,
 	if (rebind && to->driver &&
 	    (any ? bind_any(dev, patience, e) : bind(dev, to->driver, patience, e)) < 0)
 		return -1;
-	if (forbidden && flag(dev, to->driver_override, e) < 0)
+	if (flag_last && flag(dev, to->driver_override, e) < 0)
 		return -1;
 	return stop(patience, e);
 }

@@ -21,8 +21,9 @@ bool binding_equal(const struct binding *a, const struct binding *b);
  * A device is never driverless without a flag, so that no driver can take it in between:
  * to a flagged binding, the flag is written before the unbind; to an unflagged one, the
  * old flag stays until the device is driverless and goes right before the bind. A driver
- * that the flag forbids (the host driver of a device that was pinned while bound) is
- * bound as if to an unflagged binding, and the flag comes last.
+ * that cannot be bound with the flag it shall have (the host driver of a device that was
+ * pinned while bound; a VFIO driver, which matches by the flag alone) is bound without
+ * it, or with its own, and the flag comes last.
  * A deferred probe (EAGAIN, EINVAL from drivers_probe: drivers/base/dd.c) is tried again
  * until the deadline. In a dry run nothing is read back.
  *

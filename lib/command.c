@@ -197,6 +197,7 @@ static int take(struct run *run, const struct binding *to, struct error *e)
 {
 	struct patience patience = {run->request->deadline, run->caller->given_up};
 	bool there = binding_equal(&run->before, to);
+	enum reset reset = run->request->reset;
 	const char *reason;
 
 	if (!there) {
@@ -208,9 +209,10 @@ static int take(struct run *run, const struct binding *to, struct error *e)
 	/* Let go only now: nobody could slip in, and the reset must open the group. */
 	cleanup_close(&run->guard);
 	run->guard = -1;
+	if (there && reset != RESET_ALWAYS)
+		reset = RESET_NEVER; /* nothing is written, and all verified */
 	if (run->request->command == COMMAND_HANDOFF &&
-	    (!there || run->request->reset == RESET_ALWAYS) &&
-	    binding_reset(run->dev, to, run->request->reset, &patience, e) < 0)
+	    binding_reset(run->dev, to, reset, &patience, e) < 0)
 		return undo(run, e);
 	reason = run->caller->given_up();
 	if (!reason && run->caller->done())
@@ -302,6 +304,12 @@ int command_run(const struct device *dev, const struct request *request,
 	if (recorded < 0 && !sysfs_is_dry_run())
 		return -1;
 	run.recorded = recorded > 0;
+	if (request->recorded && !run.recorded) {
+		if (!sysfs_is_dry_run() && record_remove(dev, e) < 0)
+			return -1;
+		caller->done();
+		return 0;
+	}
 
 	if (releasing)
 		to = run.recorded ? run.record.origin : untaken(&run.before);
@@ -316,7 +324,8 @@ int command_run(const struct device *dev, const struct request *request,
 		if (wait_for_holder(&run, e) < 0) /* its caller would not get it */
 			return -1;
 	}
-	if (handoff && !binding_equal(&run.before, &to) &&
+	if (handoff &&
+	    (!binding_equal(&run.before, &to) || request->reset == RESET_ALWAYS) &&
 	    check_target(&run, driver, e) < 0)
 		return -1;
 	if (!binding_equal(&run.before, &to) && check_writable(dev, e) < 0)

@@ -11,7 +11,8 @@ struct request {
 	enum command command;
 	const char *driver; /* NULL: the VFIO driver of the device's bus */
 	enum reset reset;
-	bool force; /* do not look who uses it through its host driver */
+	bool recorded; /* release only what vfio-bind has taken */
+	bool force;    /* do not look who uses it through its host driver */
 	int64_t deadline;
 };
 

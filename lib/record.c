@@ -99,36 +99,35 @@ char *record_lock_holder(const struct device *dev)
 }
 
 /* A line is a key and, after one space, a value. */
-static void parse(struct record *record, const char *line)
+static void parse(struct record *record, char *line)
 {
-	const char *value = strchr(line, ' ');
-	size_t key = value ? (size_t)(value - line) : 0;
+	char *value = strchr(line, ' ');
 	char **field = NULL;
 
 	if (!value)
 		return;
-	value++;
-	if (strncmp(line, "driver", key) == 0 && key == strlen("driver"))
+	*value++ = '\0';
+	if (streq(line, "driver"))
 		field = &record->origin.driver;
-	else if (strncmp(line, "driver_override", key) == 0 && key == strlen("driver_"
-									     "override"))
+	else if (streq(line, "driver_override"))
 		field = &record->origin.driver_override;
-	else if (strncmp(line, "flag", key) == 0 && key == strlen("flag"))
+	else if (streq(line, "flag"))
 		field = record->flag[0] ? &record->flag[1] : &record->flag[0];
-	else if (strncmp(line, "incarnation", key) == 0 && key == strlen("incarnation"))
+	else if (streq(line, "incarnation"))
 		record->incarnation = strtoull(value, NULL, 10);
 	if (field && !*field)
 		*field = copy(value);
 }
 
 /* Is @is on the way that vfio-bind took with this device? It carries the flag; or, not
- * flagged yet or any more, nobody else's driver has it. It has no flag at all for the
- * moment in which it is bound to a driver that the flag to be restored forbids. */
+ * flagged yet or any more, nobody else's driver has it. For a moment it has no flag, or
+ * its driver's: when it is bound to a driver that the flag to come forbids. */
 static bool on_our_way(const struct record *record, const struct binding *is)
 {
 	const struct binding *origin = &record->origin;
 	bool forbidden =
-		origin->driver && !streq(origin->driver, origin->driver_override);
+		record->flag[1] ||
+		(origin->driver && !streq(origin->driver, origin->driver_override));
 
 	if (is->driver_override && (streq(is->driver_override, record->flag[0]) ||
 				    streq(is->driver_override, record->flag[1])))
@@ -136,7 +135,8 @@ static bool on_our_way(const struct record *record, const struct binding *is)
 	if (is->driver && !streq(is->driver, origin->driver))
 		return false;
 	return streq(is->driver_override, origin->driver_override) ||
-	       (!is->driver_override && forbidden);
+	       (forbidden &&
+		(!is->driver_override || streq(is->driver_override, origin->driver)));
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record,

@@ -120,6 +120,7 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
 				break;
 			continue;
 		}
+		kill(pid, SIGKILL); /* as soon as it can be */
 		reading->value[seen].there = true;
 		strcpy(reading->value[seen].text, "?");
 		reading->next = seen + 1;

@@ -40,6 +40,14 @@ static const char *last_component(const char *path)
 	return strrchr(path, '/') + 1;
 }
 
+/* An IPv4 address may have a label, as in eth1:0; getifaddrs(3) gives that instead. */
+static bool is_name_or_label(const char *label, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(label, name, n) == 0 && (label[n] == '\0' || label[n] == ':');
+}
+
 static void interface_check(const char *path, const struct ifaddrs *addresses,
 			    char **uses)
 {
@@ -62,7 +70,7 @@ static void interface_check(const char *path, const struct ifaddrs *addresses,
 		_cleanup_free_ char *use = NULL;
 		char text[NI_MAXHOST];
 
-		if (!address || !streq(addresses->ifa_name, name) ||
+		if (!address || !is_name_or_label(addresses->ifa_name, name) ||
 		    !(addresses->ifa_flags & IFF_UP) ||
 		    (address->sa_family != AF_INET && address->sa_family != AF_INET6))
 			continue;

@@ -85,19 +85,6 @@ static bool say_done(void)
 	return say(WHAT_RESULT, &e);
 }
 
-/* Until now nothing is touched, and the worker goes with its parent. From GO on it is on
- * its own. */
-static bool begin(void)
-{
-	char word = STOP;
-
-	if (say(WHAT_READY, NULL) && recv(parent, &word, 1, 0) == 1 && word == GO &&
-	    prctl(PR_SET_PDEATHSIG, 0) == 0)
-		return true;
-	stopped = "interrupted";
-	return false;
-}
-
 static const char *given_up(void)
 {
 	char word;
@@ -111,6 +98,21 @@ static const char *given_up(void)
 	else if (now() >= deadline)
 		stopped = "timed out";
 	return stopped;
+}
+
+/* Until now nothing is touched, and the worker goes with its parent. From GO on it is on
+ * its own. */
+static bool begin(void)
+{
+	char word = STOP;
+
+	if (given_up())
+		return false;
+	if (say(WHAT_READY, NULL) && recv(parent, &word, 1, 0) == 1 && word == GO &&
+	    prctl(PR_SET_PDEATHSIG, 0) == 0)
+		return true;
+	stopped = "interrupted";
+	return false;
 }
 
 static void __attribute__((noreturn))
@@ -128,7 +130,7 @@ work(const struct device *dev, const struct request *request, int socket)
 	sysfs_on_announce(say_step);
 	if (command_run(dev, request, &caller, &e) < 0)
 		say(WHAT_RESULT, &e);
-	_exit(e.status);
+	_exit(0);
 }
 
 /* --- the parent ---------------------------------------------------------------- */

@@ -627,3 +627,33 @@ says_nothing() {
 	is_home "$NIC" "$NIC_DRIVER"
 	[[ ! -e /run/vfio-bind ]]
 }
+
+@test "release --all leaves alone what somebody else has taken since" {
+	echo vbtest.0 >$PARAMETERS/add
+	vfio_bind 0 handoff vbtest.0 none
+	echo vbtest-target >$PLATFORM/devices/vbtest.0/driver_override
+	echo vbtest.0 >$PLATFORM/drivers/vbtest-target/bind
+	vfio_bind 0 release --all
+	device_is vbtest.0 vbtest-target vbtest-target
+	[[ ! -e $(record_of vbtest.0) ]]
+}
+
+@test "a VFIO driver whose flag was taken away comes back as it was" {
+	noiommu
+	vfio_bind 0 handoff "$NIC"
+	echo >"$(syspath "$NIC")/driver_override"
+	rm "$(record_of "$NIC")"
+	vfio_bind 0 handoff "$NIC" none
+	vfio_bind 0 release "$NIC"
+	device_is "$NIC" vfio-platform "(null)"
+}
+
+@test "--reset=always of what cannot be reset is refused, parked already or not" {
+	echo vbtest.0 >$PARAMETERS/add
+	vfio_bind 1 handoff --reset=always vbtest.0 none
+	is_home vbtest.0 vbtest-host
+	vfio_bind 0 handoff vbtest.0 none
+	vfio_bind 1 handoff --reset=always vbtest.0 none
+	says "cannot be reset"
+	device_is vbtest.0 none none
+}

@@ -82,7 +82,7 @@ not_in_use() {
 	ip addr add 192.0.2.1/24 dev "$interface"
 	ip link set "$interface" up
 	in_use "$NIC" "interface $interface is up with address 192.0.2.1"
-	ip addr add 198.51.100.7/24 dev "$interface"
+	ip addr add 198.51.100.7/24 dev "$interface" label "$interface:2"
 	in_use "$NIC" "interface $interface is up with address 192.0.2.1" \
 		"interface $interface is up with address 198.51.100.7"
 	vfio_bind 0 handoff "$SIBLING" none # it has none of them
