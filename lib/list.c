@@ -235,8 +235,8 @@ static bool is_shown(const struct row *row, const struct list_options *options)
 	       driver_is_vfio(row->binding.driver);
 }
 
-static int print(struct row *rows, size_t n, const struct list_options *options,
-		 const struct selection *selection)
+static void print(struct row *rows, size_t n, const struct list_options *options,
+		  const struct selection *selection)
 {
 	struct libscols_table *table = scols_new_table();
 
@@ -266,7 +266,6 @@ static int print(struct row *rows, size_t n, const struct list_options *options,
 	}
 	scols_print_table(table);
 	scols_unref_table(table);
-	return 0;
 }
 
 int list_print(const struct device *devs, size_t n, const struct list_options *options,
