@@ -3,7 +3,9 @@
  *
  * The command line, and all that is said to the user. What the commands mean for a
  * device is in lib/command.c. */
+#include "lib/group.h"
 #include "lib/list.h"
+#include "lib/pci.h"
 #include "lib/record.h"
 #include "lib/sysfs.h"
 #include "lib/worker.h"
@@ -32,7 +34,7 @@ enum { KEY_TAKEN = 0x100, KEY_RESET };
 static struct list_options arg_list;
 static struct request arg_request;
 static const char *arg_driver; /* of --driver */
-static bool arg_all, arg_verbose;
+static bool arg_all, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static char **arg_operands;
 static size_t arg_n_operands;
@@ -90,6 +92,9 @@ static const struct {
 	  "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
 	{HANDOFF | RELEASE,
 	 {"force", 'f', 0, 0, "do not ask whether a host driver's device is in use", 0}},
+	{HANDOFF | RELEASE,
+	 {"group", 'g', 0, 0, "each DEVICE with all of its IOMMU group, all or none", 0}},
+	{LIST, {"group", 'g', 0, 0, "below their IOMMU groups, whole ones", 0}},
 	{TAKING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
 	{HANDOFF,
 	 {"reset", KEY_RESET, "WHEN", 0,
@@ -159,50 +164,48 @@ static void open_standard_fds(void)
 
 /* --- the commands -------------------------------------------------------------- */
 
-struct devices {
-	struct device *dev;
-	size_t n;
-};
-
-static void devices_clear(struct devices *devices)
+/* What @name stands for. One that cannot be used is said and passed over: the other
+ * operands may still be released. Returns whether it can. */
+static bool find(const char *name, bool taking, struct device *dev)
 {
-	for (size_t i = 0; i < devices->n; i++)
-		device_clear(&devices->dev[i]);
-	free(devices->dev);
-}
-
-#define _cleanup_devices_ __attribute__((cleanup(devices_clear)))
-
-/* Add what @name stands for, once. A name that cannot be used is said and passed over:
- * the other operands may still be released. */
-static void devices_find(struct devices *devices, const char *name)
-{
-	struct device dev;
 	struct error e;
 
-	if (device_find(name, &dev, &e) < 0) {
+	if (device_find(name, dev, &e) < 0) {
 		if (arg_all)
-			return; /* it was removed, and what is recorded of it is void */
+			return false; /* it was removed, and its record is void */
 		complain(NULL, "", &e);
 		fail(e.status);
-		return;
+		return false;
 	}
-	if (arg_request.deadline && device_check_override(&dev, &e) < 0) {
-		complain(dev.name, "", &e);
+	if (taking && device_check_override(dev, &e) < 0) {
+		complain(dev->name, "", &e);
 		fail(e.status);
-		device_clear(&dev);
+		device_clear(dev);
+		return false;
+	}
+	return true;
+}
+
+/* Add all members of its group that can be handed off. */
+static void add_group(struct devices *devices, const struct device *dev)
+{
+	_cleanup_devices_ struct devices members = group_members(dev);
+
+	for (size_t i = 0; i < members.n; i++) {
+		if (!pci_is_bridge(&members.dev[i]))
+			devices_add(devices, &members.dev[i]);
+	}
+}
+
+static void add(struct devices *devices, const char *name, bool taking)
+{
+	struct device dev;
+
+	if (!find(name, taking, &dev))
 		return;
-	}
-	for (size_t i = 0; i < devices->n; i++) {
-		if (device_same(&devices->dev[i], &dev)) {
-			device_clear(&dev);
-			return;
-		}
-	}
-	devices->dev = reallocarray(devices->dev, devices->n + 1, sizeof(dev));
-	if (!devices->dev)
-		abort();
-	devices->dev[devices->n++] = dev;
+	if (taking && arg_group)
+		add_group(devices, &dev);
+	devices_add(devices, &dev);
 }
 
 static int run_list(void)
@@ -211,10 +214,11 @@ static int run_list(void)
 	struct error e;
 
 	for (size_t i = 0; i < arg_n_operands; i++)
-		devices_find(&devices, arg_operands[i]);
+		add(&devices, arg_operands[i], false);
 	if (arg_n_operands && !devices.n)
 		return worst;
-	if (list_print(devices.dev, devices.n, &arg_list, &e) < 0) {
+	arg_list.group = arg_group;
+	if (list_print(&devices, &arg_list, &e) < 0) {
 		complain(NULL, "", &e);
 		fail(e.status);
 	}
@@ -243,16 +247,17 @@ static int run_taking(void)
 	if (arg_all)
 		recorded = record_list();
 	for (size_t i = 0; i < recorded.n; i++)
-		devices_find(&devices, recorded.name[i]);
+		add(&devices, recorded.name[i], true);
 	for (size_t i = 0; i < arg_n_operands; i++)
-		devices_find(&devices, arg_operands[i]);
+		add(&devices, arg_operands[i], true);
 	if (!devices.n)
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	/* Nobody reading our messages is no reason to leave a device half way. */
 	if (!sysfs_is_dry_run())
 		signal(SIGPIPE, SIG_IGN);
-	signal_number = worker_run(devices.dev, devices.n, &arg_request, &listener);
+	arg_request.together = &devices;
+	signal_number = worker_run(&devices, &arg_request, &listener);
 	if (signal_number && worst != STATUS_DONE && worst != STATUS_BROKEN) {
 		/* As a shell expects of what it has interrupted; but not when it was
 		 * done all the same, or when the device is not as it was. */
@@ -306,6 +311,8 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 						   : "");
 	if (command->bit == LIST && arg_list.format == LIST_JSON && arg_list.noheadings)
 		arg_list.noheadings = false; /* JSON has none */
+	if (command->bit == RELEASE && arg_group)
+		arg_request.recorded = true; /* what others have taken is theirs */
 	if (!(command->bit & (PIN | HANDOFF)))
 		return;
 	arg_request.driver = command->bit == PIN ? "none" : NULL;
@@ -343,6 +350,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case 'a':
 		arg_all = arg_request.recorded = true;
+		break;
+	case 'g':
+		arg_group = true;
 		break;
 	case 'd':
 		arg_driver = arg;

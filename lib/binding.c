@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "binding.h"
 #include "driver.h"
+#include "pci.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -185,7 +186,7 @@ int binding_move(const struct device *dev, const struct binding *to,
 		 const struct patience *patience, struct error *e)
 {
 	bool any = to->driver == binding_any_driver;
-	bool vfio = driver_is_vfio(to->driver);
+	bool by_flag = driver_is_vfio(to->driver) || pci_binds_flagged_only(dev);
 	_cleanup_binding_ struct binding from = {0};
 	bool rebind, flag_last;
 	const char *first; /* the flag with which it is bound */
@@ -193,9 +194,9 @@ int binding_move(const struct device *dev, const struct binding *to,
 	if (device_binding(dev, &from, e) < 0)
 		return -1;
 	rebind = any || !streq(from.driver, to->driver);
-	flag_last = rebind && to->driver && !any && (vfio || to->driver_override) &&
+	flag_last = rebind && to->driver && !any && (by_flag || to->driver_override) &&
 		    !streq(to->driver, to->driver_override);
-	first = !flag_last ? to->driver_override : vfio ? to->driver : NULL;
+	first = !flag_last ? to->driver_override : by_flag ? to->driver : NULL;
 
 	if (first && !streq(from.driver_override, first) &&
 	    (flag(dev, first, e) < 0 || stop(patience, e) < 0))
@@ -213,28 +214,50 @@ int binding_move(const struct device *dev, const struct binding *to,
 	return stop(patience, e);
 }
 
-bool binding_can_reset(const struct device *dev, bool vfio)
+const char *binding_no_reset(const struct device *dev, const char *driver)
 {
-	return sysfs_has(dev->path, "reset") || (vfio && !streq(dev->bus, "pci"));
+	bool vfio = driver_is_vfio(driver);
+
+	if (sysfs_has(dev->path, "reset"))
+		return driver && !vfio ? "a host driver would have it" : NULL;
+	if (streq(dev->bus, "pci"))
+		return "it has no reset attribute";
+	return vfio ? NULL
+		    : "it has no reset attribute, and only VFIO resets it otherwise";
+}
+
+/* As long as the guard is open, no user can come by the group and have the device reset
+ * under his hands. */
+static int reset_by_attribute(const struct device *dev, enum reset reset, struct error *e)
+{
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
+	_cleanup_close_ int guard = -1;
+	int err;
+
+	if (vfio_is_held(dev, &nodes, &guard)) {
+		_cleanup_free_ char *holders = vfio_holders(dev, &nodes, getpid());
+
+		return error_set(e, STATUS_FAILED, "cannot be reset: held by %s",
+				 holders ? holders : "a process that cannot be seen");
+	}
+	err = sysfs_write(dev->path, "reset", "1");
+	if (err < 0 && !(err == -ENOTTY && reset == RESET_AUTO))
+		return error_set(e, STATUS_FAILED, "reset failed: %s", strerror(-err));
+	return 0;
 }
 
 int binding_reset(const struct device *dev, const struct binding *is, enum reset reset,
 		  const struct patience *patience, struct error *e)
 {
-	bool vfio = driver_is_vfio(is->driver);
-
-	if (reset != RESET_NEVER && sysfs_has(dev->path, "reset")) {
-		int err = sysfs_write(dev->path, "reset", "1");
-
-		if (err < 0 && !(err == -ENOTTY && reset == RESET_AUTO))
-			return error_set(e, STATUS_FAILED, "reset failed: %s",
-					 strerror(-err));
-		reset = RESET_NEVER;
-	}
-	if (!vfio)
+	if (is->driver && !driver_is_vfio(is->driver))
 		return 0;
-	if (streq(dev->bus, "pci"))
-		reset = RESET_NEVER; /* VFIO has no other than the attribute's */
+	if (reset != RESET_NEVER && sysfs_has(dev->path, "reset") &&
+	    reset_by_attribute(dev, reset, e) < 0)
+		return -1;
+	if (!is->driver)
+		return 0;
+	if (sysfs_has(dev->path, "reset") || binding_no_reset(dev, is->driver))
+		reset = RESET_NEVER; /* done, or VFIO cannot either */
 	if (reset != RESET_NEVER) {
 		_cleanup_free_ char *line =
 			format("# open %s through VFIO, VFIO_DEVICE_RESET, close",

@@ -22,8 +22,8 @@ bool binding_equal(const struct binding *a, const struct binding *b);
  * to a flagged binding, the flag is written before the unbind; to an unflagged one, the
  * old flag stays until the device is driverless and goes right before the bind. A driver
  * that cannot be bound with the flag it shall have (the host driver of a device that was
- * pinned while bound; a VFIO driver, which matches by the flag alone) is bound without
- * it, or with its own, and the flag comes last.
+ * pinned while bound; a VFIO driver, which matches by the flag alone; a VF that binds
+ * with a flag only) is bound without it, or with its own, and the flag comes last.
  * A deferred probe (EAGAIN, EINVAL from drivers_probe: drivers/base/dd.c) is tried again
  * until the deadline. In a dry run nothing is read back.
  *
@@ -31,11 +31,12 @@ bool binding_equal(const struct binding *a, const struct binding *b);
 int binding_move(const struct device *dev, const struct binding *to,
 		 const struct patience *patience, struct error *e);
 
-/* Could it be reset, as far as can be told before, with a VFIO driver or without? */
-bool binding_can_reset(const struct device *dev, bool vfio);
+/* Why it cannot be reset when it is on @driver (NULL: none), as far as that can be told
+ * before; NULL: it can. */
+const char *binding_no_reset(const struct device *dev, const char *driver);
 
-/* Reset the device: a PCI device by its reset attribute, others by VFIO, and prove that a
- * VFIO-bound one can be opened. Nobody may hold it.
+/* Reset the device, if no host driver has it: by its reset attribute, or by VFIO; and
+ * prove that a VFIO-bound one can be opened. Nobody may hold it.
  * Returns 0 or -1 with @e (STATUS_FAILED). */
 int binding_reset(const struct device *dev, const struct binding *is, enum reset reset,
 		  const struct patience *patience, struct error *e);

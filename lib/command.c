@@ -2,6 +2,7 @@
 #include "command.h"
 #include "driver.h"
 #include "group.h"
+#include "pci.h"
 #include "record.h"
 #include "sysfs.h"
 #include "usage.h"
@@ -31,19 +32,36 @@ static bool is_parked(const struct request *request)
 	return streq(request->driver, DRIVER_NONE);
 }
 
-/* Wait for a VFIO user to let go. The kernel tells of the close of a node before it is
- * free again, so it is asked again and again. */
+/* Is it just the guard of another worker of this command, at work in the same group? It
+ * must not be waited for: it waits for us, to go together. */
+static bool only_fellows_hold(const struct device *dev, const struct vfio_nodes *nodes)
+{
+	_cleanup_free_ char *all = vfio_holders(dev, nodes, getpid());
+	_cleanup_free_ char *others = vfio_holders(dev, nodes, getppid());
+
+	return all && !others;
+}
+
+/* Wait for a VFIO user of the device, or of another in its group, to let go. The kernel
+ * tells of the close of a node before it is free again, so it is asked again and again.
+ */
 static int wait_for_holder(struct run *run, struct error *e)
 {
-	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes(run->dev);
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(run->dev);
 	_cleanup_free_ char *holders = NULL;
 
 	while (vfio_is_held(run->dev, &nodes, &run->guard)) {
 		const char *reason = run->caller->given_up();
 
+		if (run->request->command == COMMAND_HANDOFF &&
+		    only_fellows_hold(run->dev, &nodes))
+			break;
 		if (reason) {
 			holders = vfio_holders(run->dev, &nodes, getpid());
-			error_set(e, STATUS_REFUSED, "%s: held by %s", reason,
+			error_set(e, STATUS_REFUSED, "%s: %sheld by %s", reason,
+				  driver_is_vfio(run->before.driver)
+					  ? ""
+					  : "another device of its IOMMU group is ",
 				  holders ? holders : "a process that cannot be seen");
 			return error_hint(e, "it is free when that process closes it or "
 					     "ends");
@@ -53,20 +71,26 @@ static int wait_for_holder(struct run *run, struct error *e)
 	return 0;
 }
 
-/* Everything that can be known to go wrong with taking the device from its driver. */
-static int check_unbind(struct run *run, struct error *e)
+/* Everything that can be known to go wrong with taking the device from where it is. */
+static int check_leaving(struct run *run, struct error *e)
 {
 	const char *driver = run->before.driver;
+	unsigned int vfs = pci_vfs(run->dev);
 
-	if (!driver)
-		return 0;
-	if (!driver_has_bind(run->dev->bus, driver))
+	if (driver && !driver_has_bind(run->dev->bus, driver))
 		return error_set(e, STATUS_FAILED,
 				 "its driver %s cannot be unbound: it has no unbind file",
 				 driver);
-	if (driver_is_vfio(driver))
-		return wait_for_holder(run, e);
-	return run->request->force ? 0 : usage_check(run->dev, e);
+	if (vfs) { /* they would go with its driver, and vfio-pci takes no such PF */
+		error_set(e, STATUS_REFUSED, "it is a PF, and %u of its VFs %s enabled",
+			  vfs, vfs == 1 ? "is" : "are");
+		return error_hint(e, "to remove them: echo 0 > %s/sriov_numvfs",
+				  run->dev->path);
+	}
+	if (!driver_is_vfio(driver) && !run->request->force &&
+	    usage_check(run->dev, e) < 0)
+		return -1;
+	return wait_for_holder(run, e);
 }
 
 /* Everything about where it shall go. */
@@ -74,21 +98,27 @@ static int check_target(const struct run *run, const char *driver, struct error 
 {
 	const struct device *dev = run->dev;
 	bool vfio = driver_is_vfio(driver);
+	const char *no_reset;
 	bool unconfined;
 
+	if (pci_is_bridge(dev)) {
+		error_set(e, STATUS_REFUSED,
+			  "it is a PCI bridge: what is behind it needs "
+			  "the bridge's own driver");
+		return error_hint(e, "hand off the devices behind it");
+	}
 	if (driver && !driver_has_bind(dev->bus, driver) && !sysfs_is_dry_run())
 		return error_set(e, STATUS_FAILED,
 				 "cannot bind to %s: it has no bind file", driver);
-	if (run->request->reset == RESET_ALWAYS && !binding_can_reset(dev, vfio)) {
-		error_set(e, STATUS_FAILED, "cannot be reset: %s",
-			  vfio ? "it has no reset attribute"
-			       : "it has no reset attribute, and only VFIO resets it "
-				 "otherwise");
+	no_reset = run->request->reset == RESET_ALWAYS ? binding_no_reset(dev, driver)
+						       : NULL;
+	if (no_reset) {
+		error_set(e, STATUS_FAILED, "cannot be reset: %s", no_reset);
 		return error_hint(e, "--reset=auto goes without");
 	}
 	if (!vfio || driver_is_vfio(run->before.driver))
 		return 0;
-	if (group_check(dev, &unconfined, e) < 0)
+	if (group_check(dev, run->request->together, &unconfined, e) < 0)
 		return -1;
 	if (unconfined) {
 		struct error warning;
@@ -121,14 +151,8 @@ static int find_driver(const struct run *run, char **driver, struct error *e)
 	*driver = NULL;
 	if (is_parked(run->request))
 		return 0;
-	if (!wanted)
-		wanted = driver_vfio(run->dev);
-	if (!wanted) {
-		error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus",
-			  run->dev->bus);
-		return error_hint(e, "name the driver that shall have it");
-	}
-	*driver = driver_load(run->dev->bus, wanted, e);
+	*driver = wanted ? driver_load(run->dev->bus, wanted, e)
+			 : driver_load_vfio(run->dev, e);
 	return *driver ? 0 : -1;
 }
 
@@ -211,24 +235,31 @@ static int take(struct run *run, const struct binding *to, struct error *e)
 	run->guard = -1;
 	if (there && reset != RESET_ALWAYS)
 		reset = RESET_NEVER; /* nothing is written, and all verified */
-	if (run->request->command == COMMAND_HANDOFF &&
+	if (run->request->command == COMMAND_HANDOFF && run->caller->moved() &&
 	    binding_reset(run->dev, to, reset, &patience, e) < 0)
 		return undo(run, e);
 	reason = run->caller->given_up();
 	if (!reason && run->caller->done())
 		return 0;
-	error_set(e, STATUS_FAILED, "%s",
-		  reason ? reason : "nobody waits for it any more");
+	error_set(e, STATUS_FAILED, "%s", run->caller->given_up());
 	return undo(run, e);
 }
 
 /* Where a release takes a device that vfio-bind has not taken: away from a driver that
  * only the flag, or an id, has given it. */
-static struct binding untaken(const struct binding *is)
+static struct binding untaken(const struct device *dev, const struct binding *is)
 {
+	_cleanup_device_ struct device pf = {0};
+	_cleanup_free_ char *pf_driver =
+		pci_pf(dev, &pf) == 0 ? sysfs_link(pf.path, "driver") : NULL;
 	bool keep = is->driver && !driver_is_vfio(is->driver) &&
 		    !streq(is->driver, is->driver_override);
 
+	/* The kernel itself flags the VFs of a PF that VFIO has, so that no host driver
+	 * gets them (vfio_pci_bus_notifier): that is their home. */
+	if (driver_is_vfio(pf_driver) && streq(is->driver_override, pf_driver))
+		return (struct binding){.driver = is->driver_override,
+					.driver_override = is->driver_override};
 	return (struct binding){.driver = keep ? is->driver : binding_any_driver};
 }
 
@@ -263,7 +294,6 @@ static int release(struct run *run, const struct binding *to, struct error *e)
 		error_set(&warning, STATUS_DONE, "no driver wants it: it has none now");
 		run->caller->warn(&warning);
 	}
-	run->caller->done();
 	return 0;
 failed:
 	/* Never undone: its user is gone, and would not come back for it. */
@@ -307,18 +337,17 @@ int command_run(const struct device *dev, const struct request *request,
 	if (request->recorded && !run.recorded) {
 		if (!sysfs_is_dry_run() && record_remove(dev, e) < 0)
 			return -1;
-		caller->done();
 		return 0;
 	}
 
 	if (releasing)
-		to = run.recorded ? run.record.origin : untaken(&run.before);
+		to = run.recorded ? run.record.origin : untaken(dev, &run.before);
 	else
 		to = (struct binding){.driver = handoff ? driver : run.before.driver,
 				      .driver_override =
 					      driver ? driver : (char *)DRIVER_NONE};
 	if (!streq(run.before.driver, to.driver)) {
-		if (check_unbind(&run, e) < 0)
+		if (check_leaving(&run, e) < 0)
 			return -1;
 	} else if (handoff && driver_is_vfio(to.driver)) {
 		if (wait_for_holder(&run, e) < 0) /* its caller would not get it */

@@ -14,6 +14,7 @@ struct request {
 	bool recorded; /* release only what vfio-bind has taken */
 	bool force;    /* do not look who uses it through its host driver */
 	int64_t deadline;
+	const struct devices *together; /* all devices of the command */
 };
 
 /* How a command talks to whoever wants it. */
@@ -21,14 +22,17 @@ struct caller {
 	void (*locked)(void);
 	/* All checks passed. False: the caller has gone, do not begin. */
 	bool (*begin)(void);
-	/* NULL, or why a handoff should not go on: time is up, or it is told to stop. */
+	/* The device has moved. False: another of its IOMMU group has not. */
+	bool (*moved)(void);
+	/* NULL, or why a handoff should not go on: time is up, it is told to stop, or
+	 * another of its IOMMU group has failed. */
 	const char *(*given_up)(void);
 	void (*warn)(const struct error *e);
-	/* Success. False: the caller has not heard it, and believes it failed. */
+	/* A pin or handoff has succeeded. False: the caller does not want it any more. */
 	bool (*done)(void);
 };
 
-/* Returns 0 after done(), or -1 with @e, whose status tells what has become of the
+/* Returns 0, or -1 with @e, whose status tells what has become of the
  * device. May block for as long as the kernel likes. */
 int command_run(const struct device *dev, const struct request *request,
 		const struct caller *caller, struct error *e);

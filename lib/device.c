@@ -38,11 +38,6 @@ void binding_clear(struct binding *binding)
 	*binding = (struct binding){0};
 }
 
-struct matches {
-	struct device *dev;
-	size_t n;
-};
-
 int device_at(const char *path, struct device *dev)
 {
 	_cleanup_free_ char *link = format("%s/subsystem", path);
@@ -87,19 +82,49 @@ bool device_same(const struct device *a, const struct device *b)
 	return streq(a->path, b->path);
 }
 
-static void match(struct matches *matches, const char *path)
+bool devices_have(const struct devices *devices, const struct device *dev)
+{
+	for (size_t i = 0; i < devices->n; i++) {
+		if (device_same(&devices->dev[i], dev))
+			return true;
+	}
+	return false;
+}
+
+void devices_append(struct devices *devices, struct device *dev)
+{
+	devices->dev = reallocarray(devices->dev, devices->n + 1, sizeof(*dev));
+	if (!devices->dev)
+		abort();
+	devices->dev[devices->n++] = *dev;
+	*dev = (struct device){0};
+}
+
+void devices_add(struct devices *devices, struct device *dev)
+{
+	if (devices_have(devices, dev))
+		device_clear(dev);
+	else
+		devices_append(devices, dev);
+}
+
+void devices_clear(struct devices *devices)
+{
+	for (size_t i = 0; i < devices->n; i++)
+		device_clear(&devices->dev[i]);
+	free(devices->dev);
+	*devices = (struct devices){0};
+}
+
+static void match(struct devices *matches, const char *path)
 {
 	struct device dev;
 
-	if (device_behind(path, &dev) < 0)
-		return;
-	matches->dev = reallocarray(matches->dev, matches->n + 1, sizeof(dev));
-	if (!matches->dev)
-		abort();
-	matches->dev[matches->n++] = dev;
+	if (device_behind(path, &dev) == 0)
+		devices_add(matches, &dev);
 }
 
-static void match_on_buses(struct matches *matches, const char *name)
+static void match_on_buses(struct devices *matches, const char *name)
 {
 	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
 
@@ -114,7 +139,7 @@ static void match_on_buses(struct matches *matches, const char *name)
 /* An interface or a disk stands for the device it is the function of: the nearest one
  * on a bus, and for virtio, whose devices are one to a transport, the transport. A
  * disk behind a shared controller does not stand for the controller. */
-static void match_function(struct matches *matches, const char *class, const char *name)
+static void match_function(struct devices *matches, const char *class, const char *name)
 {
 	_cleanup_free_ char *path = format("/sys/class/%s/%s/device", class, name);
 	size_t before = matches->n;
@@ -136,6 +161,21 @@ static void match_function(struct matches *matches, const char *class, const cha
 	}
 }
 
+/* A multipath NVMe disk is its subsystem's, and stands for each controller that leads to
+ * it. */
+static void match_multipath(struct devices *matches, const char *name)
+{
+	_cleanup_free_ char *subsystem = format("/sys/class/block/%s/device", name);
+	_cleanup_names_ struct names controllers = sysfs_names(subsystem, "nvme");
+
+	for (size_t i = 0; i < controllers.n; i++) {
+		_cleanup_free_ char *path =
+			format("%s/%s/device", subsystem, controllers.name[i]);
+
+		match(matches, path);
+	}
+}
+
 static bool is_short_pci_address(const char *name)
 {
 	return strlen(name) == strlen("01:00.0") && isxdigit((unsigned char)name[0]) &&
@@ -144,7 +184,7 @@ static bool is_short_pci_address(const char *name)
 	       name[5] == '.' && name[6] >= '0' && name[6] <= '7';
 }
 
-static void match_name(struct matches *matches, const char *name)
+static void match_name(struct devices *matches, const char *name)
 {
 	match_on_buses(matches, name);
 	if (is_short_pci_address(name)) {
@@ -154,9 +194,11 @@ static void match_name(struct matches *matches, const char *name)
 	}
 	match_function(matches, "net", name);
 	match_function(matches, "block", name);
+	if (matches->n == 0 && starts_with(name, "nvme"))
+		match_multipath(matches, name);
 }
 
-static void match_bus_and_name(struct matches *matches, const char *name)
+static void match_bus_and_name(struct devices *matches, const char *name)
 {
 	const char *slash = strchr(name, '/');
 	_cleanup_free_ char *path =
@@ -167,8 +209,8 @@ static void match_bus_and_name(struct matches *matches, const char *name)
 		match(matches, path);
 }
 
-/* Drop all but those that @keep, if there is one; and those that come twice. */
-static void narrow(struct matches *matches)
+/* Drop those that cannot be flagged, if another can. */
+static void narrow(struct devices *matches)
 {
 	bool any_override = false;
 	size_t kept = 0;
@@ -177,11 +219,8 @@ static void narrow(struct matches *matches)
 		any_override |= sysfs_has(matches->dev[i].path, "driver_override");
 	for (size_t i = 0; i < matches->n; i++) {
 		struct device dev = matches->dev[i];
-		bool keep = !any_override || sysfs_has(dev.path, "driver_override");
 
-		for (size_t j = 0; j < kept; j++)
-			keep &= !device_same(&dev, &matches->dev[j]);
-		if (keep)
+		if (!any_override || sysfs_has(dev.path, "driver_override"))
 			matches->dev[kept++] = dev;
 		else
 			device_clear(&dev);
@@ -191,7 +230,7 @@ static void narrow(struct matches *matches)
 
 int device_find(const char *name, struct device *dev, struct error *e)
 {
-	struct matches found = {0};
+	_cleanup_devices_ struct devices found = {0};
 	_cleanup_free_ char *list = NULL;
 
 	if (name[0] == '/')
@@ -208,17 +247,14 @@ int device_find(const char *name, struct device *dev, struct error *e)
 			format("%s/%s", found.dev[i].bus, found.dev[i].name);
 
 		append(&list, found.n == 2 ? " and " : ", ", one);
-		if (found.n > 1)
-			device_clear(&found.dev[i]);
 	}
-	if (found.n == 1)
-		*dev = found.dev[0];
-	free(found.dev);
 	if (found.n == 0)
 		return error_set(e, STATUS_USAGE, "%.64s%s: no such device",
 				 *name ? name : "''", strlen(name) > 64 ? "..." : "");
 	if (found.n > 1)
 		return error_set(e, STATUS_USAGE, "%s: ambiguous: %s", name, list);
+	*dev = found.dev[0];
+	found.n = 0; /* it is the caller's now */
 	return 0;
 }
 

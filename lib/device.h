@@ -43,6 +43,20 @@ void device_clear(struct device *dev);
 
 bool device_same(const struct device *a, const struct device *b);
 
+struct devices {
+	struct device *dev;
+	size_t n;
+};
+
+/* Add @dev, which it takes. */
+void devices_append(struct devices *devices, struct device *dev);
+
+/* The same, but one that is there already is not added again. */
+void devices_add(struct devices *devices, struct device *dev);
+bool devices_have(const struct devices *devices, const struct device *dev);
+void devices_clear(struct devices *devices);
+#define _cleanup_devices_ __attribute__((cleanup(devices_clear)))
+
 /* Can it be flagged: has it a driver_override? Which buses give one depends on the
  * kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
 int device_check_override(const struct device *dev, struct error *e);

@@ -2,23 +2,24 @@
 #include "driver.h"
 #include "sysfs.h"
 
-#include <errno.h>
+#include <fnmatch.h>
 #include <libkmod.h>
 #include <limits.h>
 #include <stddef.h>
 
-static void cleanup_kmod(struct kmod_ctx **ctx)
+/* The modules that an alias stands for. */
+struct modules {
+	struct kmod_ctx *ctx;
+	struct kmod_list *list; /* NULL: none */
+};
+
+static void modules_clear(struct modules *modules)
 {
-	kmod_unref(*ctx);
+	kmod_module_unref_list(modules->list);
+	kmod_unref(modules->ctx);
 }
 
-static void cleanup_module_list(struct kmod_list **list)
-{
-	kmod_module_unref_list(*list);
-}
-
-#define _cleanup_kmod_ __attribute__((cleanup(cleanup_kmod)))
-#define _cleanup_module_list_ __attribute__((cleanup(cleanup_module_list)))
+#define _cleanup_modules_ __attribute__((cleanup(modules_clear)))
 
 static void stay_silent(void *data, int priority, const char *file, int line,
 			const char *fn, const char *fmt, va_list args)
@@ -27,23 +28,27 @@ static void stay_silent(void *data, int priority, const char *file, int line,
 		(void)args;
 }
 
-static struct kmod_ctx *kmod_open(void)
+/* @alias: a module's name or a modalias; NULL or empty: of none. */
+static struct modules modules_for(const char *alias)
 {
-	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
+	struct modules modules = {0};
 
-	if (ctx)
-		kmod_set_log_fn(ctx, stay_silent, NULL);
-	return ctx;
+	if (!alias || !*alias)
+		return modules;
+	modules.ctx = kmod_new(NULL, NULL);
+	if (!modules.ctx)
+		return modules;
+	kmod_set_log_fn(modules.ctx, stay_silent, NULL);
+	if (kmod_module_new_from_lookup(modules.ctx, alias, &modules.list) < 0)
+		modules.list = NULL;
+	return modules;
 }
 
-/* The modules that @alias, a module's name or a modalias, stands for. */
-static struct kmod_list *lookup(struct kmod_ctx *ctx, const char *alias)
+static struct modules modules_for_device(const struct device *dev)
 {
-	struct kmod_list *list = NULL;
+	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 
-	if (ctx && kmod_module_new_from_lookup(ctx, alias, &list) < 0)
-		return NULL;
-	return list;
+	return modules_for(modalias);
 }
 
 static bool is_loaded(struct kmod_module *module)
@@ -53,25 +58,30 @@ static bool is_loaded(struct kmod_module *module)
 	return state == KMOD_MODULE_LIVE || state == KMOD_MODULE_BUILTIN;
 }
 
+/* Load it (announced). Returns 0, also in a dry run, or -errno. */
+static int load(struct kmod_module *module)
+{
+	_cleanup_free_ char *line = format("modprobe %s", kmod_module_get_name(module));
+
+	if (is_loaded(module) || !sysfs_announce(line))
+		return 0;
+	return kmod_module_probe_insert_module(module,
+					       KMOD_PROBE_APPLY_BLACKLIST_ALIAS_ONLY,
+					       NULL, NULL, NULL, NULL);
+}
+
 /* Returns 0, or the error of the first module that could not be loaded. */
-static int load(struct kmod_list *list)
+static int load_all(const struct modules *modules)
 {
 	struct kmod_list *entry;
 	int err = 0;
 
-	kmod_list_foreach(entry, list) {
+	kmod_list_foreach(entry, modules->list) {
 		struct kmod_module *module = kmod_module_get_module(entry);
-		_cleanup_free_ char *line =
-			format("modprobe %s", kmod_module_get_name(module));
+		int r = load(module);
 
-		if (!is_loaded(module) && sysfs_announce(line)) {
-			int r = kmod_module_probe_insert_module(
-				module, KMOD_PROBE_APPLY_BLACKLIST_ALIAS_ONLY, NULL, NULL,
-				NULL, NULL);
-
-			if (r < 0 && !err)
-				err = r;
-		}
+		if (r < 0 && !err)
+			err = r;
 		kmod_module_unref(module);
 	}
 	return err;
@@ -111,18 +121,17 @@ char *driver_registered(const char *bus, const char *name)
 
 char *driver_load(const char *bus, const char *name, struct error *e)
 {
-	_cleanup_module_list_ struct kmod_list *list = NULL;
-	_cleanup_kmod_ struct kmod_ctx *ctx = NULL;
+	bool sane = strlen(name) <= NAME_MAX && !strpbrk(name, "/\n");
+	_cleanup_modules_ struct modules modules = {0};
 	char *driver = driver_registered(bus, name);
 	int err;
 
 	if (driver)
 		return driver;
-	if (*name && strlen(name) <= NAME_MAX && !strpbrk(name, "/\n"))
-		list = lookup(ctx = kmod_open(), name);
-	err = load(list);
+	modules = modules_for(sane ? name : NULL);
+	err = load_all(&modules);
 	driver = driver_registered(bus, name);
-	if (!driver && list && sysfs_is_dry_run())
+	if (!driver && modules.list && sysfs_is_dry_run())
 		return copy(name);
 	if (driver)
 		return driver;
@@ -134,8 +143,9 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 	else
 		error_set(e, STATUS_USAGE, "no driver %.64s on the %s bus%s",
 			  *name ? name : "''", bus,
-			  list ? ", even with the module of that name loaded" : "");
-	if (!list)
+			  modules.list ? ", even with the module of that name loaded"
+				       : "");
+	if (!modules.list)
 		error_hint(e, "no module has that name either; if the driver's module is "
 			      "named differently, load it first");
 	return NULL;
@@ -143,36 +153,125 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 
 void driver_load_for(const struct device *dev)
 {
-	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
-	_cleanup_kmod_ struct kmod_ctx *ctx = modalias && *modalias ? kmod_open() : NULL;
-	_cleanup_module_list_ struct kmod_list *list = ctx ? lookup(ctx, modalias) : NULL;
+	_cleanup_modules_ struct modules modules = modules_for_device(dev);
 
-	load(list);
+	load_all(&modules);
+}
+
+/* The drivers on @bus that this module has brought. */
+static struct names drivers_of(struct kmod_module *module, const char *bus)
+{
+	_cleanup_free_ char *dir =
+		format("/sys/module/%s/drivers", kmod_module_get_name(module));
+	_cleanup_free_ char *prefix = format("%s:", bus);
+	_cleanup_names_ struct names links = sysfs_names(dir, prefix);
+	struct names drivers = {0};
+
+	for (size_t i = 0; i < links.n; i++)
+		names_add(&drivers, links.name[i] + strlen(prefix));
+	return drivers;
 }
 
 struct names driver_candidates(const struct device *dev)
 {
-	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
-	_cleanup_kmod_ struct kmod_ctx *ctx = modalias && *modalias ? kmod_open() : NULL;
-	_cleanup_module_list_ struct kmod_list *list = ctx ? lookup(ctx, modalias) : NULL;
-	_cleanup_free_ char *prefix = format("%s:", dev->bus);
+	_cleanup_modules_ struct modules modules = modules_for_device(dev);
 	struct names candidates = {0};
 	struct kmod_list *entry;
 
-	kmod_list_foreach(entry, list) {
+	kmod_list_foreach(entry, modules.list) {
 		struct kmod_module *module = kmod_module_get_module(entry);
-		_cleanup_free_ char *dir =
-			format("/sys/module/%s/drivers", kmod_module_get_name(module));
-		_cleanup_names_ struct names drivers = sysfs_names(dir, prefix);
+		_cleanup_names_ struct names drivers = drivers_of(module, dev->bus);
 
 		for (size_t i = 0; i < drivers.n; i++)
-			names_add(&candidates, drivers.name[i] + strlen(prefix));
+			names_add(&candidates, drivers.name[i]);
 		kmod_module_unref(module);
 	}
 	return candidates;
 }
 
-const char *driver_vfio(const struct device *dev)
+/* How many wildcards are in the closest of the module's own aliases that fit? An alias
+ * that only modprobe.d(5) has is its admin's wish: none. */
+static size_t wildcards(struct kmod_module *module, const char *alias)
+{
+	struct kmod_list *info = NULL, *entry;
+	size_t fewest = SIZE_MAX;
+
+	if (kmod_module_get_info(module, &info) < 0)
+		return 0;
+	kmod_list_foreach(entry, info) {
+		const char *pattern = kmod_module_info_get_value(entry);
+		size_t n = 0;
+
+		if (!streq(kmod_module_info_get_key(entry), "alias") ||
+		    fnmatch(pattern, alias, 0) != 0)
+			continue;
+		for (const char *c = pattern; *c; c++)
+			n += *c == '*';
+		if (n < fewest)
+			fewest = n;
+	}
+	kmod_module_info_free_list(info);
+	return fewest == SIZE_MAX ? 0 : fewest;
+}
+
+/* The module of the variant driver that fits the device best; vfio-pci itself fits all
+ * (the vfio_pci: aliases of PCI_DRIVER_OVERRIDE_DEVICE_VFIO; Documentation/PCI/pci.rst).
+ */
+static struct kmod_module *best_variant(const struct modules *modules, const char *alias)
+{
+	struct kmod_module *best = NULL;
+	struct kmod_list *entry;
+	size_t fewest = SIZE_MAX;
+
+	kmod_list_foreach(entry, modules->list) {
+		struct kmod_module *module = kmod_module_get_module(entry);
+		size_t n = wildcards(module, alias);
+
+		if (n < fewest) {
+			fewest = n;
+			kmod_module_unref(best);
+			best = kmod_module_ref(module);
+		}
+		kmod_module_unref(module);
+	}
+	return best;
+}
+
+/* @plain: the VFIO driver that takes what no variant takes. */
+static char *load_variant(const struct device *dev, const char *plain, struct error *e)
+{
+	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
+	_cleanup_free_ char *alias = format("vfio_%s", modalias ? modalias : "");
+	_cleanup_modules_ struct modules modules = modules_for(alias);
+	struct kmod_module *module = best_variant(&modules, alias);
+	_cleanup_names_ struct names drivers = {0};
+	char *driver = NULL;
+	int err;
+
+	if (!module || streq(kmod_module_get_name(module), "vfio_pci")) {
+		kmod_module_unref(module);
+		return driver_load(dev->bus, plain, e);
+	}
+	err = load(module);
+	drivers = drivers_of(module, dev->bus);
+	if (drivers.n)
+		driver = copy(drivers.name[0]);
+	else if (sysfs_is_dry_run()) /* only the loaded module could tell */
+		driver = copy(kmod_module_get_name(module));
+	else if (err == 0)
+		error_set(e, STATUS_USAGE, "its VFIO driver's module %s has no driver",
+			  kmod_module_get_name(module));
+	else {
+		error_set(e, STATUS_USAGE,
+			  "its VFIO driver's module %s cannot be loaded: %s",
+			  kmod_module_get_name(module), strerror(-err));
+		error_hint(e, "to use another one, name it, as vfio-pci");
+	}
+	kmod_module_unref(module);
+	return driver;
+}
+
+char *driver_load_vfio(const struct device *dev, struct error *e)
 {
 	static const char *const drivers[][2] = {
 		{"platform", "vfio-platform"}, {"amba", "vfio-amba"}, {"pci", "vfio-pci"},
@@ -181,8 +280,10 @@ const char *driver_vfio(const struct device *dev)
 
 	for (size_t i = 0; i < sizeof(drivers) / sizeof(*drivers); i++) {
 		if (streq(drivers[i][0], dev->bus))
-			return drivers[i][1];
+			return load_variant(dev, drivers[i][1], e);
 	}
+	error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus", dev->bus);
+	error_hint(e, "name the driver that shall have it");
 	return NULL;
 }
 

@@ -22,8 +22,11 @@ void driver_load_for(const struct device *dev);
 /* The drivers on the device's bus that these modules have brought. */
 struct names driver_candidates(const struct device *dev);
 
-/* The VFIO driver of the device's bus; NULL: VFIO has none. */
-const char *driver_vfio(const struct device *dev);
+/* The VFIO driver of the device, its module loaded as above: the one of its bus, and for
+ * a PCI device the variant whose vfio_pci: alias fits with the fewest wildcards. The
+ * driver's name comes from the module, which may have another. NULL with @e
+ * (STATUS_USAGE). */
+char *driver_load_vfio(const struct device *dev, struct error *e);
 
 /* Does it hand devices to VFIO users? */
 bool driver_is_vfio(const char *driver);

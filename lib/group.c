@@ -15,19 +15,100 @@ bool group_is_noiommu(const struct device *dev)
 	return streq(name, "vfio-noiommu");
 }
 
+#define NOIOMMU_DIR "/sys/module/vfio/parameters"
+#define NOIOMMU_MODE "enable_unsafe_noiommu_mode"
+
 static bool noiommu_mode(void)
 {
-	_cleanup_free_ char *mode =
-		sysfs_read("/sys/module/vfio/parameters", "enable_unsafe_noiommu_mode");
+	_cleanup_free_ char *mode = sysfs_read(NOIOMMU_DIR, NOIOMMU_MODE);
 
 	return streq(mode, "Y");
 }
 
-int group_check(const struct device *dev, bool *unconfined, struct error *e)
+struct devices group_members(const struct device *dev)
+{
+	_cleanup_free_ char *dir = format("%s/iommu_group/devices", dev->path);
+	_cleanup_names_ struct names names = sysfs_names(dir, "");
+	struct devices members = {0};
+
+	for (size_t i = 0; i < names.n; i++) {
+		_cleanup_free_ char *path = format("%s/%s", dir, names.name[i]);
+		struct device member;
+
+		if (device_behind(path, &member) == 0)
+			devices_add(&members, &member);
+	}
+	return members;
+}
+
+/* Why there is no IOMMU, as far as the firmware and the kernel's command line tell. */
+static const char *why_no_iommu(void)
+{
+	static const char *const off[] = {"intel_iommu=off", "amd_iommu=off",
+					  "iommu=off"};
+	_cleanup_free_ char *line = sysfs_read("/proc", "cmdline");
+	_cleanup_names_ struct names iommus = sysfs_names("/sys/class/iommu", "");
+	const char *tables = "/sys/firmware/acpi/tables";
+
+	if (iommus.n)
+		return "no IOMMU of this machine is in front of it";
+	for (char *rest = line, *word; (word = strsep(&rest, " ")) != NULL;) {
+		for (size_t i = 0; i < sizeof(off) / sizeof(*off); i++) {
+			if (streq(word, off[i]))
+				return i == 0	? "boot with the kernel parameter "
+						  "intel_iommu=on instead of "
+						  "intel_iommu=off"
+				       : i == 1 ? "boot without the kernel parameter "
+						  "amd_iommu=off"
+						: "boot without the kernel parameter "
+						  "iommu=off";
+		}
+	}
+	if (sysfs_has(tables, "DMAR"))
+		return "boot with the kernel parameter intel_iommu=on";
+	if (sysfs_has(tables, "IVRS"))
+		return "the kernel has not taken the AMD IOMMU that the firmware tells "
+		       "of (amd_iommu)";
+	if (sysfs_has(tables, "FACP"))
+		return "the firmware tells of no IOMMU: see VT-d or AMD-Vi in its setup";
+	return NULL;
+}
+
+/* What to do about it. */
+static int hint_no_iommu(struct error *e)
+{
+	const char *why = why_no_iommu();
+	const char *mode = sysfs_has(NOIOMMU_DIR, NOIOMMU_MODE)
+				   ? "if that is acceptable: echo Y > " NOIOMMU_DIR
+				     "/" NOIOMMU_MODE
+				   : NULL;
+
+	return error_hint(e, "%s%s%s", why ? why : "", why && mode ? "; " : "",
+			  mode ? mode : "");
+}
+
+/* Those of the others in its group, without @together, whose drivers stand in VFIO's
+ * way, as "NAME (DRIVER)"; NULL: none. */
+static char *blocking_members(const struct device *dev, const struct devices *together)
+{
+	_cleanup_devices_ struct devices members = group_members(dev);
+	char *blocking = NULL;
+
+	for (size_t i = 0; i < members.n; i++) {
+		const struct device *member = &members.dev[i];
+		_cleanup_free_ char *driver = sysfs_link(member->path, "driver");
+		_cleanup_free_ char *text = format("%s (%s)", member->name, driver);
+
+		if (!driver_is_harmless(driver) && !devices_have(together, member))
+			append(&blocking, ", ", text);
+	}
+	return blocking;
+}
+
+int group_check(const struct device *dev, const struct devices *together,
+		bool *unconfined, struct error *e)
 {
 	_cleanup_free_ char *number = group_number(dev);
-	_cleanup_free_ char *members = format("%s/iommu_group/devices", dev->path);
-	_cleanup_names_ struct names names = {0};
 	_cleanup_free_ char *blocking = NULL;
 
 	*unconfined = !number || group_is_noiommu(dev);
@@ -35,31 +116,15 @@ int group_check(const struct device *dev, bool *unconfined, struct error *e)
 		if (noiommu_mode())
 			return 0;
 		error_set(e, STATUS_REFUSED, "no IOMMU group: no IOMMU confines its DMA");
-		return error_hint(e, "if that is acceptable: echo Y > "
-				     "/sys/module/vfio/parameters/"
-				     "enable_unsafe_noiommu_mode");
+		return hint_no_iommu(e);
 	}
-
-	names = sysfs_names(members, "");
-	for (size_t i = 0; i < names.n; i++) {
-		_cleanup_free_ char *path = format("%s/%s", members, names.name[i]);
-		_cleanup_device_ struct device member = {0};
-		_cleanup_free_ char *driver = NULL;
-		_cleanup_free_ char *text = NULL;
-
-		if (device_behind(path, &member) < 0 || device_same(&member, dev))
-			continue;
-		driver = sysfs_link(member.path, "driver");
-		if (driver_is_harmless(driver))
-			continue;
-		text = format("%s (%s)", member.name, driver);
-		append(&blocking, ", ", text);
-	}
+	blocking = blocking_members(dev, together);
 	if (!blocking)
 		return 0;
 	error_set(e, STATUS_REFUSED,
 		  "IOMMU group %s is not viable: in it with host drivers: %s", number,
 		  blocking);
-	return error_hint(e, "hand these off as well, or park them: vfio-bind handoff "
-			     "DEVICE none");
+	return error_hint(e,
+			  "--group takes these as well; or park them: vfio-bind handoff "
+			  "DEVICE none");
 }

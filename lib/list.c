@@ -2,6 +2,7 @@
 #include "list.h"
 #include "driver.h"
 #include "group.h"
+#include "pci.h"
 #include "record.h"
 #include "sysfs.h"
 #include "usage.h"
@@ -18,6 +19,7 @@
 struct row {
 	struct device dev;
 	struct binding binding;
+	char *group; /* its number, only when the list goes by groups; NULL: in none */
 };
 
 static char *cell_device(const struct row *row)
@@ -83,6 +85,35 @@ static char *cell_modalias(const struct row *row)
 	return sysfs_read(row->dev.path, "modalias");
 }
 
+static char *cell_id(const struct row *row)
+{
+	return pci_id(&row->dev);
+}
+
+static char *cell_class(const struct row *row)
+{
+	return pci_class(&row->dev);
+}
+
+static char *cell_pf(const struct row *row)
+{
+	_cleanup_device_ struct device pf = {0};
+
+	return pci_pf(&row->dev, &pf) == 0 ? copy(pf.name) : NULL;
+}
+
+static char *cell_vfs(const struct row *row)
+{
+	_cleanup_free_ char *total = sysfs_read(row->dev.path, "sriov_totalvfs");
+
+	return total ? format("%u/%s", pci_vfs(&row->dev), total) : NULL;
+}
+
+static char *cell_reset(const struct row *row)
+{
+	return sysfs_read(row->dev.path, "reset_method");
+}
+
 static char *cell_path(const struct row *row)
 {
 	return copy(row->dev.path);
@@ -106,6 +137,11 @@ static const struct column {
 	{"HOST", "driver it will go back to", cell_host, false, 0},
 	{"USE", "its interfaces and disks", cell_use, false, 0},
 	{"HOLDER", "process that holds it through VFIO", cell_holder, false, 0},
+	{"ID", "PCI vendor and device id", cell_id, false, 0},
+	{"CLASS", "PCI class and subclass", cell_class, false, 0},
+	{"PF", "the PF of this VF", cell_pf, false, 0},
+	{"VFS", "VFs of this PF: enabled/possible", cell_vfs, false, 0},
+	{"RESET", "methods to reset it, the first that works", cell_reset, false, 0},
 	{"MODALIAS", "modalias", cell_modalias, false, 0},
 	{"PATH", "sysfs path", cell_path, false, 0},
 };
@@ -158,25 +194,23 @@ static int select_columns(struct selection *selection, const char *names, struct
 	return 0;
 }
 
+/* By group, those in none last; then by bus and name. */
 static int compare(const void *a, const void *b)
 {
 	const struct row *x = a, *y = b;
+	int by_group = x->group && y->group ? strverscmp(x->group, y->group)
+					    : !x->group - !y->group;
 	int by_bus = strcmp(x->dev.bus, y->dev.bus);
 
-	return by_bus ? by_bus : strverscmp(x->dev.name, y->dev.name);
-}
-
-static struct row *row_add(struct row **rows, size_t *n)
-{
-	*rows = reallocarray(*rows, *n + 1, sizeof(**rows));
-	if (!*rows)
-		abort();
-	(*rows)[*n] = (struct row){0};
-	return &(*rows)[(*n)++];
+	if (by_group || by_bus)
+		return by_group ? by_group : by_bus;
+	return streq(x->dev.bus, "pci") /* hexadecimal, of one length */
+		       ? strcmp(x->dev.name, y->dev.name)
+		       : strverscmp(x->dev.name, y->dev.name);
 }
 
 /* All devices on the buses that have a driver_override. */
-static int enumerate(const char *bus, struct row **rows, size_t *n, struct error *e)
+static int enumerate(const char *bus, struct devices *devices, struct error *e)
 {
 	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
 	struct udev *udev = udev_new();
@@ -197,25 +231,46 @@ static int enumerate(const char *bus, struct row **rows, size_t *n, struct error
 
 			if (sysfs_has(path, "driver_override") &&
 			    device_at(path, &dev) == 0)
-				row_add(rows, n)->dev = dev;
+				devices_append(devices, &dev);
 		}
 	}
 	udev_enumerate_unref(all);
 	udev_unref(udev);
 	if (!any)
 		return error_set(e, STATUS_USAGE, "no such bus: '%.64s'", bus ? bus : "");
-	if (*n)
-		qsort(*rows, *n, sizeof(**rows), compare);
 	return 0;
 }
 
-static void read_bindings(struct row *rows, size_t n)
+/* The devices with all members of their groups. */
+static void add_groups(struct devices *devices)
 {
+	size_t n = devices->n;
+
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_devices_ struct devices members =
+			group_members(&devices->dev[i]);
+
+		for (size_t j = 0; j < members.n; j++)
+			devices_add(devices, &members.dev[j]);
+	}
+}
+
+/* A row for each. */
+static struct row *rows_of(const struct devices *devices, bool by_group, bool sort)
+{
+	size_t n = devices->n;
+	struct row *rows = calloc(n + 1, sizeof(*rows));
 	const char **paths = calloc(n + 1, sizeof(*paths));
 	char **overrides = calloc(n + 1, sizeof(*overrides));
 
-	if (!paths || !overrides)
+	if (!rows || !paths || !overrides)
 		abort();
+	for (size_t i = 0; i < n; i++) {
+		rows[i].dev = devices->dev[i];
+		rows[i].group = by_group ? group_number(&rows[i].dev) : NULL;
+	}
+	if (sort)
+		qsort(rows, n, sizeof(*rows), compare);
 	for (size_t i = 0; i < n; i++)
 		paths[i] = rows[i].dev.path;
 	sysfs_read_all(paths, n, "driver_override", overrides);
@@ -225,6 +280,7 @@ static void read_bindings(struct row *rows, size_t n)
 	}
 	free(paths);
 	free(overrides);
+	return rows;
 }
 
 static bool is_shown(const struct row *row, const struct list_options *options)
@@ -235,10 +291,41 @@ static bool is_shown(const struct row *row, const struct list_options *options)
 	       driver_is_vfio(row->binding.driver);
 }
 
+static struct libscols_line *new_line(struct libscols_table *table,
+				      struct libscols_line *parent)
+{
+	struct libscols_line *line = scols_table_new_line(table, parent);
+
+	if (!line)
+		abort();
+	return line;
+}
+
+/* The line above those of a group: its number, and nothing else. */
+static struct libscols_line *group_line(struct libscols_table *table, const char *group,
+					const struct selection *selection)
+{
+	struct libscols_line *line = new_line(table, NULL);
+	_cleanup_free_ char *label = format("group %s", group);
+
+	for (size_t c = 0; c < selection->n; c++) {
+		const char *text = c == 0				      ? label
+				   : selection->column[c]->cell == cell_group ? group
+									      : NULL;
+
+		if (text && scols_line_set_data(line, c, text) < 0)
+			abort();
+	}
+	return line;
+}
+
 static void print(struct row *rows, size_t n, const struct list_options *options,
 		  const struct selection *selection)
 {
 	struct libscols_table *table = scols_new_table();
+	bool tree = options->group && options->format != LIST_RAW;
+	struct libscols_line *parent = NULL;
+	const char *group = NULL; /* the parent's */
 
 	if (!table)
 		abort();
@@ -248,15 +335,18 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 	scols_table_enable_noheadings(table, options->noheadings);
 	for (size_t c = 0; c < selection->n; c++)
 		scols_table_new_column(table, selection->column[c]->name, 0,
-				       selection->column[c]->flags);
+				       selection->column[c]->flags |
+					       (tree && c == 0 ? SCOLS_FL_TREE : 0));
 	for (size_t i = 0; i < n; i++) {
 		struct libscols_line *line;
 
 		if (!is_shown(&rows[i], options))
 			continue;
-		line = scols_table_new_line(table, NULL);
-		if (!line)
-			abort();
+		if (tree && !streq(rows[i].group, group)) {
+			group = rows[i].group;
+			parent = group ? group_line(table, group, selection) : NULL;
+		}
+		line = new_line(table, parent);
 		for (size_t c = 0; c < selection->n; c++) {
 			char *cell = selection->column[c]->cell(&rows[i]);
 
@@ -268,27 +358,32 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 	scols_unref_table(table);
 }
 
-int list_print(const struct device *devs, size_t n, const struct list_options *options,
+int list_print(const struct devices *devices, const struct list_options *options,
 	       struct error *e)
 {
+	_cleanup_devices_ struct devices all = {0};
 	struct selection selection;
-	struct row *rows = NULL;
-	size_t n_rows = 0;
+	struct row *rows;
 
 	if (select_columns(&selection, options->columns, e) < 0)
 		return -1;
 	scols_init_debug(0);
-	if (!devs && enumerate(options->bus, &rows, &n_rows, e) < 0)
+	if (!devices->n && enumerate(options->bus, &all, e) < 0)
 		return -1;
-	for (size_t i = 0; i < n; i++)
-		row_add(&rows, &n_rows)->dev =
-			(struct device){.bus = copy(devs[i].bus),
-					.name = copy(devs[i].name),
-					.path = copy(devs[i].path)};
-	read_bindings(rows, n_rows);
-	print(rows, n_rows, options, &selection);
-	for (size_t i = 0; i < n_rows; i++) {
-		device_clear(&rows[i].dev);
+	for (size_t i = 0; i < devices->n; i++) {
+		struct device dev = {.bus = copy(devices->dev[i].bus),
+				     .name = copy(devices->dev[i].name),
+				     .path = copy(devices->dev[i].path)};
+
+		devices_append(&all, &dev);
+	}
+	if (devices->n && options->group)
+		add_groups(&all);
+	/* Operands are shown in their own order. */
+	rows = rows_of(&all, options->group, options->group || !devices->n);
+	print(rows, all.n, options, &selection);
+	for (size_t i = 0; i < all.n; i++) {
+		free(rows[i].group);
 		binding_clear(&rows[i].binding);
 	}
 	free(rows);

@@ -12,11 +12,12 @@ struct list_options {
 	const char *columns; /* names with commas, "+..." adds to the default; NULL */
 	const char *bus;     /* only its devices; NULL: all */
 	bool taken;	     /* only what is flagged or VFIO-bound */
+	bool group;	     /* below their IOMMU groups, with all members of these */
 };
 
-/* Print @n devices to stdout; without any (NULL), all that have a driver_override.
+/* Print these devices to stdout; without any, all that have a driver_override.
  * Returns 0 or -1 with @e (STATUS_USAGE: a column or bus that is not there). */
-int list_print(const struct device *devs, size_t n, const struct list_options *options,
+int list_print(const struct devices *devices, const struct list_options *options,
 	       struct error *e);
 
 /* Every column, "NAME" and "what it shows", for --help; NULL at the end. */

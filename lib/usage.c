@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "usage.h"
+#include "pci.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -11,6 +12,36 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+
+static const char *last_component(const char *path)
+{
+	return strrchr(path, '/') + 1;
+}
+
+/* Add the multipath NVMe disk, with its partitions, that this hidden disk is a path to:
+ * it is its subsystem's, and not below the device (nvme_mpath_alloc_disk). */
+static void add_multipath(struct names *disks, const char *path)
+{
+	unsigned int subsystem, controller, namespace;
+	_cleanup_free_ char *link = NULL, *disk = NULL;
+	_cleanup_names_ struct names partitions = {0};
+
+	if (sscanf(last_component(path), "nvme%uc%un%u", &subsystem, &controller,
+		   &namespace) != 3)
+		return;
+	link = format("/sys/class/block/nvme%un%u", subsystem, namespace);
+	disk = realpath(link, NULL);
+	if (!disk)
+		return;
+	names_add(disks, disk);
+	partitions = sysfs_names(disk, last_component(disk));
+	for (size_t i = 0; i < partitions.n; i++) {
+		_cleanup_free_ char *partition =
+			format("%s/%s", disk, partitions.name[i]);
+
+		names_add(disks, partition);
+	}
+}
 
 /* The syspaths of the device's own interfaces ("net") or disks and partitions ("block").
  */
@@ -26,18 +57,20 @@ static struct names functions(const struct device *dev, const char *subsystem)
 	if (all && udev_enumerate_add_match_parent(all, parent) >= 0 &&
 	    udev_enumerate_add_match_subsystem(all, subsystem) >= 0 &&
 	    udev_enumerate_scan_devices(all) >= 0) {
-		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all))
-			names_add(&paths, udev_list_entry_get_name(entry));
+		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all)) {
+			const char *path = udev_list_entry_get_name(entry);
+			_cleanup_free_ char *hidden = sysfs_read(path, "hidden");
+
+			if (streq(hidden, "1"))
+				add_multipath(&paths, path);
+			else
+				names_add(&paths, path);
+		}
 	}
 	udev_enumerate_unref(all);
 	udev_device_unref(parent);
 	udev_unref(udev);
 	return paths;
-}
-
-static const char *last_component(const char *path)
-{
-	return strrchr(path, '/') + 1;
 }
 
 /* An IPv4 address may have a label, as in eth1:0; getifaddrs(3) gives that instead. */
@@ -204,6 +237,59 @@ static void consumers_check(const struct device *dev, char **uses)
 	}
 }
 
+/* Does the framebuffer console write to a framebuffer? */
+static bool console_on_framebuffer(void)
+{
+	_cleanup_names_ struct names consoles = sysfs_names("/sys/class/vtconsole", "");
+	bool on = false;
+
+	for (size_t i = 0; i < consoles.n; i++) {
+		_cleanup_free_ char *dir =
+			format("/sys/class/vtconsole/%s", consoles.name[i]);
+		_cleanup_free_ char *name = sysfs_read(dir, "name");
+		_cleanup_free_ char *bound = sysfs_read(dir, "bind");
+
+		on |= name && strstr(name, "frame buffer") && streq(bound, "1");
+	}
+	return on;
+}
+
+/* Is it a framebuffer of @dev? The one that the firmware left is on the display that it
+ * booted with. */
+static bool is_framebuffer_of(const struct device *dev, const char *name)
+{
+	_cleanup_free_ char *link = format("/sys/class/graphics/%s/device", name);
+	_cleanup_free_ char *boot_vga = sysfs_read(dev->path, "boot_vga");
+	_cleanup_device_ struct device owner = {0};
+
+	if (device_behind(link, &owner) < 0)
+		return false;
+	return device_same(&owner, dev) ||
+	       (streq(owner.bus, "platform") && streq(boot_vga, "1"));
+}
+
+/* A display whose framebuffer console is the only one. */
+static void console_check(const struct device *dev, char **uses)
+{
+	_cleanup_names_ struct names framebuffers =
+		sysfs_names("/sys/class/graphics", "fb");
+	const char *own = NULL;
+
+	for (size_t i = 0; i < framebuffers.n; i++) {
+		if (streq(framebuffers.name[i], "fbcon"))
+			continue;
+		if (!is_framebuffer_of(dev, framebuffers.name[i]))
+			return;
+		own = framebuffers.name[i];
+	}
+	if (own && console_on_framebuffer()) {
+		_cleanup_free_ char *use =
+			format("%s has the only console of this host", own);
+
+		append(uses, "; ", use);
+	}
+}
+
 int usage_check(const struct device *dev, struct error *e)
 {
 	_cleanup_names_ struct names interfaces = functions(dev, "net");
@@ -225,6 +311,8 @@ int usage_check(const struct device *dev, struct error *e)
 				      last_component(disks.name[i]));
 	}
 	consumers_check(dev, &uses);
+	if (pci_is_display(dev))
+		console_check(dev, &uses);
 	if (!uses)
 		return 0;
 	error_set(e, STATUS_REFUSED, "in use: %s", uses);

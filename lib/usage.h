@@ -6,7 +6,8 @@
 
 /* Is the device in use through its host driver: an interface that is up with an address
  * or carries another one, a disk that is mounted, swapped on or held, a consumer that
- * the kernel would unbind too (device_links_unbind_consumers)?
+ * the kernel would unbind too (device_links_unbind_consumers), a display with the only
+ * console?
  * Returns 0, or -1 with @e (STATUS_REFUSED) naming everything in the way. */
 int usage_check(const struct device *dev, struct error *e);
 

@@ -52,10 +52,32 @@ struct vfio_nodes vfio_nodes(const struct device *dev)
 	return nodes;
 }
 
+struct vfio_nodes vfio_nodes_of_group(const struct device *dev)
+{
+	_cleanup_devices_ struct devices members = group_members(dev);
+	struct vfio_nodes nodes = vfio_nodes(dev);
+
+	for (size_t i = 0; i < members.n; i++) {
+		_cleanup_nodes_ struct vfio_nodes other = {0};
+
+		if (device_same(&members.dev[i], dev))
+			continue;
+		other = vfio_nodes(&members.dev[i]);
+		if (other.cdev)
+			names_add(&nodes.others, other.cdev);
+		if (!nodes.group) {
+			nodes.group = other.group;
+			other.group = NULL;
+		}
+	}
+	return nodes;
+}
+
 void vfio_nodes_clear(struct vfio_nodes *nodes)
 {
 	free(nodes->group);
 	free(nodes->cdev);
+	names_free(&nodes->others);
 	*nodes = (struct vfio_nodes){0};
 }
 
@@ -82,6 +104,15 @@ static bool is_node(const char *link, const char *node)
 	       (link[n] == '\0' || streq(link + n, " (deleted)"));
 }
 
+static bool is_one_of(const char *link, const struct vfio_nodes *nodes)
+{
+	for (size_t i = 0; i < nodes->others.n; i++) {
+		if (is_node(link, nodes->others.name[i]))
+			return true;
+	}
+	return is_node(link, nodes->group) || is_node(link, nodes->cdev);
+}
+
 static bool process_holds(const char *pid, const struct device *dev,
 			  const struct vfio_nodes *nodes)
 {
@@ -96,13 +127,23 @@ static bool process_holds(const char *pid, const struct device *dev,
 		if (n < 0)
 			continue;
 		link[n] = '\0';
-		if (is_node(link, nodes->group) || is_node(link, nodes->cdev))
+		if (is_one_of(link, nodes))
 			return true;
 		if (streq(link, "anon_inode:[vfio-device]") &&
 		    fdinfo_names(pid, fd->d_name, dev))
 			return true;
 	}
 	return false;
+}
+
+static pid_t parent_of(const char *pid)
+{
+	_cleanup_free_ char *dir = format("/proc/%s", pid);
+	_cleanup_free_ char *stat = sysfs_read(dir, "stat");
+	const char *command_end = stat ? strrchr(stat, ')') : NULL;
+	pid_t parent;
+
+	return command_end && sscanf(command_end, ") %*c %d", &parent) == 1 ? parent : 0;
 }
 
 char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid_t except)
@@ -116,7 +157,8 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid
 		_cleanup_free_ char *dir = NULL, *comm = NULL, *holder = NULL;
 
 		if (!isdigit((unsigned char)*pid) || atoi(pid) == except ||
-		    !process_holds(pid, dev, nodes))
+		    !process_holds(pid, dev, nodes) ||
+		    (except && parent_of(pid) == except))
 			continue;
 		dir = format("/proc/%s", pid);
 		comm = sysfs_read(dir, "comm");
@@ -133,7 +175,7 @@ bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int 
 	*guard = nodes->group ? open(nodes->group, O_RDWR | O_CLOEXEC) : -1;
 	if (nodes->group && *guard < 0 && errno == EBUSY)
 		return true;
-	if (!nodes->cdev)
+	if (!nodes->cdev && !nodes->others.n)
 		return false;
 	holders = vfio_holders(dev, nodes, getpid());
 	if (!holders)
@@ -227,6 +269,25 @@ static int reset_open_device(const struct device *dev, const struct vfio_nodes *
 	return 0;
 }
 
+/* Open the group; again while another vfio-bind only looks whether it is held. */
+static int open_group(const struct device *dev, const struct vfio_nodes *nodes,
+		      int64_t deadline)
+{
+	int fd;
+
+	while ((fd = open(nodes->group, O_RDWR | O_CLOEXEC)) < 0 && errno == EBUSY &&
+	       now() < deadline) {
+		_cleanup_free_ char *holders = vfio_holders(dev, nodes, getpid());
+
+		if (holders && !starts_with(holders, "vfio-bind ")) {
+			errno = EBUSY;
+			break;
+		}
+		sleep_for(10 * MSEC);
+	}
+	return fd;
+}
+
 int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 		struct error *e)
 {
@@ -240,7 +301,7 @@ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 		return error_set(e, STATUS_FAILED,
 				 "bound, but there is no node below /dev/vfio");
 	if (nodes.group) {
-		group = open(nodes.group, O_RDWR | O_CLOEXEC);
+		group = open_group(dev, &nodes, deadline);
 		if (group < 0)
 			return failed(e, dev, &nodes, "cannot open its VFIO group");
 		if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)

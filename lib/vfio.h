@@ -14,17 +14,22 @@ enum reset {
 
 /* Where users open a VFIO-bound device. Each is NULL when there is no such node. */
 struct vfio_nodes {
-	char *group; /* /dev/vfio/N or /dev/vfio/noiommu-N */
-	char *cdev;  /* /dev/vfio/devices/vfioN */
+	char *group;	     /* /dev/vfio/N or /dev/vfio/noiommu-N */
+	char *cdev;	     /* /dev/vfio/devices/vfioN */
+	struct names others; /* the cdevs of other members of its IOMMU group */
 };
 
-/* The device's nodes now; none while it is not VFIO-bound. */
+/* The device's own nodes now; none while it is not VFIO-bound. */
 struct vfio_nodes vfio_nodes(const struct device *dev);
+
+/* All nodes of its IOMMU group: whoever has one of them open owns the DMA of all members,
+ * and no host driver can bind (iommu_device_use_default_domain). */
+struct vfio_nodes vfio_nodes_of_group(const struct device *dev);
 void vfio_nodes_clear(struct vfio_nodes *nodes);
 #define _cleanup_nodes_ __attribute__((cleanup(vfio_nodes_clear)))
 
 /* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:
- * nobody that we can see. Processes @except are passed over (0: none). */
+ * nobody that we can see. Process @except and its children are passed over (0: none). */
 char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
 		   pid_t except);
 

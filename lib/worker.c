@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "worker.h"
+#include "group.h"
 #include "record.h"
 #include "sysfs.h"
 
@@ -20,27 +21,39 @@
 /* What a worker says. */
 enum what {
 	WHAT_LOCKED, /* has the device's lock */
-	WHAT_READY,  /* has checked all, and waits for GO */
+	WHAT_PHASE,  /* has come to the end of this phase, and waits for GO */
 	WHAT_STEP,   /* is about to do what error.text says */
 	WHAT_WARNING,
 	WHAT_RESULT,
 };
 
+enum phase {
+	PHASE_NONE,
+	PHASE_READY, /* all is checked, nothing touched */
+	PHASE_MOVED, /* a handoff: bound, but neither reset nor verified */
+	PHASE_DONE,  /* verified; without GO it is undone */
+};
+
 struct message {
 	enum what what;
+	enum phase phase;
 	struct error error;
 };
 
 /* What it is told. */
 #define GO 'g'
-#define STOP 's'
+#define STOP_INTERRUPTED 'i'
+#define STOP_TIMED_OUT 't'
+#define STOP_TOGETHER 's' /* as another of its set has failed */
 
 struct worker {
 	const struct device *dev;
+	char *set; /* those with the same go all or none; NULL: it goes alone */
 	struct vfio_nodes nodes; /* while they can be seen: they go with the unbind */
 	pid_t pid;
-	int socket; /* -1: finished */
-	bool locked, ready, left;
+	int socket; /* -1: not started, or finished */
+	enum phase reached, allowed;
+	bool started, locked, stopping, left, finished, failed;
 	char step[sizeof(((struct error *)NULL)->text)];
 	int64_t give_up_at;
 };
@@ -51,9 +64,9 @@ static int parent = -1;
 static int64_t deadline;
 static const char *stopped;
 
-static bool say(enum what what, const struct error *e)
+static bool say(enum what what, enum phase phase, const struct error *e)
 {
-	struct message message = {.what = what};
+	struct message message = {.what = what, .phase = phase};
 
 	if (e)
 		message.error = *e;
@@ -65,24 +78,27 @@ static void say_step(const char *line)
 	struct error e;
 
 	error_set(&e, STATUS_DONE, "%s", line);
-	say(WHAT_STEP, &e);
+	say(WHAT_STEP, PHASE_NONE, &e);
 }
 
 static void say_locked(void)
 {
-	say(WHAT_LOCKED, NULL);
+	say(WHAT_LOCKED, PHASE_NONE, NULL);
 }
 
 static void say_warning(const struct error *e)
 {
-	say(WHAT_WARNING, e);
+	say(WHAT_WARNING, PHASE_NONE, e);
 }
 
-static bool say_done(void)
+/* @word, if @n says that there is one, is no GO; else the parent has gone. */
+static void stop(ssize_t n, char word)
 {
-	struct error e = {0};
-
-	return say(WHAT_RESULT, &e);
+	stopped = n != 1		  ? "interrupted"
+		  : word == STOP_TOGETHER ? "another device of its IOMMU group cannot be "
+					    "taken"
+		  : word == STOP_TIMED_OUT ? "timed out"
+					   : "interrupted";
 }
 
 static const char *given_up(void)
@@ -94,32 +110,50 @@ static const char *given_up(void)
 		return stopped;
 	n = recv(parent, &word, 1, MSG_DONTWAIT);
 	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
-		stopped = "interrupted";
+		stop(n, word);
 	else if (now() >= deadline)
 		stopped = "timed out";
 	return stopped;
+}
+
+/* Say that the phase is over, and wait for GO, which comes when all of the set are so
+ * far. It is the parent that gives up: else it could say GO to one that just has. */
+static bool may_pass(enum phase phase)
+{
+	char word = 0;
+	ssize_t n;
+
+	if (given_up())
+		return false;
+	say(WHAT_PHASE, phase, NULL);
+	n = recv(parent, &word, 1, 0);
+	if (n != 1 || word != GO)
+		stop(n, word);
+	return !stopped;
 }
 
 /* Until now nothing is touched, and the worker goes with its parent. From GO on it is on
  * its own. */
 static bool begin(void)
 {
-	char word = STOP;
+	return may_pass(PHASE_READY) && prctl(PR_SET_PDEATHSIG, 0) == 0;
+}
 
-	if (given_up())
-		return false;
-	if (say(WHAT_READY, NULL) && recv(parent, &word, 1, 0) == 1 && word == GO &&
-	    prctl(PR_SET_PDEATHSIG, 0) == 0)
-		return true;
-	stopped = "interrupted";
-	return false;
+static bool moved(void)
+{
+	return may_pass(PHASE_MOVED);
+}
+
+static bool done(void)
+{
+	return may_pass(PHASE_DONE);
 }
 
 static void __attribute__((noreturn))
 work(const struct device *dev, const struct request *request, int socket)
 {
-	static const struct caller caller = {say_locked, begin, given_up, say_warning,
-					     say_done};
+	static const struct caller caller = {say_locked, begin,	      moved,
+					     given_up,	 say_warning, done};
 	struct error e = {0};
 	sigset_t all;
 
@@ -128,8 +162,9 @@ work(const struct device *dev, const struct request *request, int socket)
 	parent = detach(socket);
 	deadline = request->deadline;
 	sysfs_on_announce(say_step);
-	if (command_run(dev, request, &caller, &e) < 0)
-		say(WHAT_RESULT, &e);
+	if (command_run(dev, request, &caller, &e) == 0)
+		e = (struct error){0};
+	say(WHAT_RESULT, PHASE_NONE, &e);
 	_exit(0);
 }
 
@@ -138,8 +173,11 @@ work(const struct device *dev, const struct request *request, int socket)
 static void finish(struct worker *worker, const struct error *e,
 		   const struct listener *listener)
 {
-	close(worker->socket);
+	if (worker->socket >= 0)
+		close(worker->socket);
 	worker->socket = -1;
+	worker->finished = true;
+	worker->failed = e->status != STATUS_DONE;
 	vfio_nodes_clear(&worker->nodes);
 	listener->result(worker->dev, e);
 }
@@ -157,9 +195,9 @@ static bool hear(struct worker *worker, const struct listener *listener)
 		return false;
 	if (n != sizeof(message)) {
 		waitpid(worker->pid, NULL, 0);
-		error_set(&e, worker->ready ? STATUS_BROKEN : STATUS_FAILED,
+		error_set(&e, worker->allowed ? STATUS_BROKEN : STATUS_FAILED,
 			  "its worker (pid %d) was killed", worker->pid);
-		if (worker->ready)
+		if (worker->allowed)
 			error_hint(&e, "to put it back: vfio-bind release %s/%s",
 				   worker->dev->bus, worker->dev->name);
 		finish(worker, &e, listener);
@@ -169,8 +207,8 @@ static bool hear(struct worker *worker, const struct listener *listener)
 	case WHAT_LOCKED:
 		worker->locked = true;
 		break;
-	case WHAT_READY:
-		worker->ready = send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL) == 1;
+	case WHAT_PHASE:
+		worker->reached = message.phase;
 		break;
 	case WHAT_STEP:
 		if (streq(worker->step, message.error.text)) /* a deferred probe, again */
@@ -212,9 +250,9 @@ static void leave(struct worker *worker, const struct request *request,
 		finish(worker, &e, listener);
 		return;
 	}
-	holder = vfio_holders(worker->dev, &worker->nodes, worker->pid);
+	holder = vfio_holders(worker->dev, &worker->nodes, getpid());
 	held = holder ? format("held by %s", holder) : NULL;
-	if (!worker->ready) {
+	if (!worker->allowed) {
 		error_set(&e, STATUS_REFUSED, "%s: %s", reason,
 			  held ? held : "the kernel has not answered to all checks yet");
 	} else {
@@ -236,11 +274,11 @@ static int start(struct worker *worker, const struct request *request, struct er
 	pid_t caller = getpid();
 	int sockets[2];
 
+	worker->started = true;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		return error_set(e, STATUS_FAILED, "cannot make a socket: %s",
 				 strerror(errno));
-	worker->nodes = vfio_nodes(worker->dev);
-	worker->give_up_at = request->deadline + GRACE;
+	worker->nodes = vfio_nodes_of_group(worker->dev);
 	worker->pid = fork();
 	if (worker->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -254,6 +292,94 @@ static int start(struct worker *worker, const struct request *request, struct er
 		return 0;
 	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
+
+/* --- sets ---------------------------------------------------------------------- */
+
+struct workers {
+	struct worker *worker;
+	size_t n;
+};
+
+static bool same_set(const struct worker *a, const struct worker *b)
+{
+	return a == b || (a->set && streq(a->set, b->set));
+}
+
+static bool set_failed(const struct workers *workers, const struct worker *worker)
+{
+	for (size_t i = 0; i < workers->n; i++) {
+		if (same_set(&workers->worker[i], worker) && workers->worker[i].failed)
+			return true;
+	}
+	return false;
+}
+
+/* All of a set take their locks in order: two commands at the same group must not each
+ * have a part of them. */
+static bool may_start(const struct workers *workers, const struct worker *worker)
+{
+	for (size_t i = 0; &workers->worker[i] != worker; i++) {
+		if (same_set(&workers->worker[i], worker) && !workers->worker[i].locked)
+			return false;
+	}
+	return true;
+}
+
+static bool may_go(const struct workers *workers, const struct worker *worker)
+{
+	for (size_t i = 0; i < workers->n; i++) {
+		const struct worker *other = &workers->worker[i];
+
+		if (!same_set(other, worker))
+			continue;
+		if (other->reached < worker->reached)
+			return false;
+		/* A group opens once: they verify in turn. */
+		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
+		    other->reached == PHASE_MOVED)
+			return false;
+	}
+	return true;
+}
+
+static void tell_stop(struct worker *worker, char word)
+{
+	if (worker->socket < 0 || worker->allowed == PHASE_DONE)
+		return;
+	send(worker->socket, &word, 1, MSG_NOSIGNAL);
+	worker->stopping = true;
+}
+
+/* Start, let go on or stop whoever is due. */
+static void advance(struct workers *workers, const struct request *request,
+		    const struct listener *listener)
+{
+	for (size_t i = 0; i < workers->n; i++) {
+		struct worker *worker = &workers->worker[i];
+		bool failed = set_failed(workers, worker);
+		struct error e;
+
+		if (worker->finished)
+			continue;
+		if (failed && !worker->started) {
+			error_set(&e, STATUS_REFUSED,
+				  "another device of its IOMMU group cannot be taken: "
+				  "nothing was touched");
+			finish(worker, &e, listener);
+		} else if (failed && !worker->stopping) {
+			tell_stop(worker, STOP_TOGETHER);
+		} else if (!worker->started && may_start(workers, worker)) {
+			if (start(worker, request, &e) < 0)
+				finish(worker, &e, listener);
+		} else if (worker->reached > worker->allowed && !worker->stopping &&
+			   may_go(workers, worker)) {
+			worker->allowed = worker->reached;
+			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
+		}
+	}
+}
+
+/* --- the wait ------------------------------------------------------------------ */
 
 /* An fd to read the signals to stop from; those that the caller ignores are left so. */
 static int stop_signals(sigset_t *before)
@@ -281,19 +407,18 @@ static int read_signal(int fd)
 }
 
 /* Tell all to stop; told twice, stop waiting for them. */
-static void interrupt(struct worker *workers, size_t n, bool again)
+static void interrupt(struct workers *workers, bool again)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (workers[i].socket < 0)
-			continue;
-		send(workers[i].socket, &(char){STOP}, 1, MSG_NOSIGNAL);
-		workers[i].give_up_at = now() + (again ? 0 : GRACE);
+	for (size_t i = 0; i < workers->n; i++) {
+		tell_stop(&workers->worker[i], STOP_INTERRUPTED);
+		workers->worker[i].give_up_at = now() + (again ? 0 : GRACE);
 	}
 }
 
 /* Wait for a message, a signal or the time to give up on one. Returns a signal or 0. */
-static int wait_for_news(const struct worker *workers, size_t n, int signals)
+static int wait_for_news(const struct workers *workers, int signals)
 {
+	size_t n = workers->n;
 	struct pollfd *fds = calloc(n + 1, sizeof(*fds));
 	int64_t until = INT64_MAX, wait;
 	struct timespec timeout;
@@ -302,9 +427,11 @@ static int wait_for_news(const struct worker *workers, size_t n, int signals)
 	if (!fds)
 		abort();
 	for (size_t i = 0; i < n; i++) {
-		fds[i] = (struct pollfd){.fd = workers[i].socket, .events = POLLIN};
-		if (workers[i].socket >= 0 && workers[i].give_up_at < until)
-			until = workers[i].give_up_at;
+		const struct worker *worker = &workers->worker[i];
+
+		fds[i] = (struct pollfd){.fd = worker->socket, .events = POLLIN};
+		if (worker->socket >= 0 && worker->give_up_at < until)
+			until = worker->give_up_at;
 	}
 	fds[n] = (struct pollfd){.fd = signals, .events = POLLIN};
 	wait = until > now() ? until - now() : 0;
@@ -315,51 +442,69 @@ static int wait_for_news(const struct worker *workers, size_t n, int signals)
 	return signal;
 }
 
-static size_t unfinished(const struct worker *workers, size_t n)
+static bool all_finished(const struct workers *workers)
 {
-	size_t left = 0;
-
-	for (size_t i = 0; i < n; i++)
-		left += workers[i].socket >= 0;
-	return left;
+	for (size_t i = 0; i < workers->n; i++) {
+		if (!workers->worker[i].finished)
+			return false;
+	}
+	return true;
 }
 
-int worker_run(const struct device *devs, size_t n, const struct request *request,
+/* Its time is up. One that waits for GO is not stuck, and can still say how it ends. */
+static void give_up(struct worker *worker, const struct request *request,
+		    bool interrupted, const struct listener *listener)
+{
+	if (worker->allowed == PHASE_DONE ||
+	    (worker->reached > worker->allowed && !worker->stopping)) {
+		tell_stop(worker, STOP_TIMED_OUT);
+		worker->give_up_at = now() + GRACE_STEP;
+	} else {
+		leave(worker, request, interrupted ? "interrupted" : "timed out",
+		      listener);
+	}
+}
+
+int worker_run(const struct devices *devices, const struct request *request,
 	       const struct listener *listener)
 {
-	struct worker *workers = calloc(n, sizeof(*workers));
+	struct workers workers = {calloc(devices->n, sizeof(struct worker)), devices->n};
 	int interrupted = 0;
 	sigset_t before;
 	int signals = stop_signals(&before);
-	struct error e = {0};
 
-	if (!workers)
+	if (!workers.worker)
 		abort();
-	for (size_t i = 0; i < n; i++) {
-		workers[i].dev = &devs[i];
-		workers[i].socket = -1;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (start(&workers[i], request, &e) < 0)
-			finish(&workers[i], &e, listener);
-	}
-	while (unfinished(workers, n) > 0) {
-		int signal = wait_for_news(workers, n, signals);
+	for (size_t i = 0; i < workers.n; i++)
+		workers.worker[i] = (struct worker){
+			.dev = &devices->dev[i],
+			.socket = -1,
+			.give_up_at = request->deadline + GRACE,
+			.set = request->command == COMMAND_HANDOFF
+				       ? group_number(&devices->dev[i])
+				       : NULL,
+		};
+	advance(&workers, request, listener);
+	while (!all_finished(&workers)) {
+		int signal = wait_for_news(&workers, signals);
 
 		if (signal) {
-			interrupt(workers, n, interrupted != 0);
+			interrupt(&workers, interrupted != 0);
 			interrupted = signal;
 		}
-		for (size_t i = 0; i < n; i++) {
-			while (workers[i].socket >= 0 && hear(&workers[i], listener))
+		for (size_t i = 0; i < workers.n; i++) {
+			struct worker *worker = &workers.worker[i];
+
+			while (worker->socket >= 0 && hear(worker, listener))
 				;
-			if (workers[i].socket >= 0 && now() >= workers[i].give_up_at)
-				leave(&workers[i], request,
-				      interrupted ? "interrupted" : "timed out",
-				      listener);
+			if (worker->socket >= 0 && now() >= worker->give_up_at)
+				give_up(worker, request, interrupted, listener);
 		}
+		advance(&workers, request, listener);
 	}
-	free(workers);
+	for (size_t i = 0; i < workers.n; i++)
+		free(workers.worker[i].set);
+	free(workers.worker);
 	close(signals);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return interrupted;

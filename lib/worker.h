@@ -14,8 +14,9 @@ struct listener {
 		       const struct error *e); /* once for each */
 };
 
-/* Run the request on @n devices, side by side, until @request->deadline; a signal to stop
- * (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too.
+/* Run the request on all devices, side by side, until @request->deadline; a signal to
+ * stop (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too. In a handoff, those of one
+ * IOMMU group all get there, or all go back.
  * Returns that signal's number, or 0. */
-int worker_run(const struct device *devs, size_t n, const struct request *request,
+int worker_run(const struct devices *devices, const struct request *request,
 	       const struct listener *listener);

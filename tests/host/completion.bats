@@ -145,7 +145,7 @@ options_of() {
 # --help does not tell these: so they are compared with the table in the source.
 @test "the drivers of --driver are those that the program knows" {
 	local drivers
-	mapfile -t drivers < <(sed -n '/^const char \*driver_vfio/,/^}/p' "$HERE/lib/driver.c" |
+	mapfile -t drivers < <(sed -n '/^char \*driver_load_vfio/,/^}/p' "$HERE/lib/driver.c" |
 		grep -Eo '"vfio-[a-z-]+"' | tr -d '"')
 	((${#drivers[@]} >= 5))
 	offers 'vfio-bind handoff --driver=' auto none "${drivers[@]}"

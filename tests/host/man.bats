@@ -136,7 +136,7 @@ man_options() {
 
 @test "its VFIO drivers are those of the source" {
 	same drivers \
-		"$(sed -n '/^const char \*driver_vfio/,/^}/p' "$HERE/lib/driver.c" |
+		"$(sed -n '/^char \*driver_load_vfio/,/^}/p' "$HERE/lib/driver.c" |
 			grep -Eo '\{"[^}]*"\}' | tr -d '{}",' | sort)" \
 		"$(section COMMANDS | awk 'NF == 2 && $2 == "vfio-" $1' |
 			awk '{ print $1, $2 }' | sort)"
