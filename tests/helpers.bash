@@ -9,8 +9,20 @@ SIBLING=fff50000.ethernet
 NIC_DRIVER=calxedaxgmac
 RTC=amba/fff35000.rtc
 SATA=ffe08000.sata
+# The PC's; tests/pc/machine.bash says what they are.
+NVME=pci/0000:00:10.0
+SHARED_NVME=pci/0000:00:11.0
+PF=pci/0000:00:05.0
+PCI_NIC=pci/0000:00:12.0
+NIC_BELOW=pci/0000:01:00.0
+BRIDGE=pci/0000:00:14.0
+VGA=pci/0000:00:15.0
+LPC=pci/0000:00:1f.0
+AHCI=pci/0000:00:1f.2
+SMBUS=pci/0000:00:1f.3
 # shellcheck disable=SC2034
-: "$NIC $SIBLING $NIC_DRIVER $RTC $SATA"
+: "$NIC $SIBLING $NIC_DRIVER $RTC $SATA $NVME $SHARED_NVME $PF $PCI_NIC $NIC_BELOW" \
+	"$BRIDGE $VGA $LPC $AHCI $SMBUS"
 
 # No command may hang: none here comes near this many seconds.
 LIMIT=${LIMIT:-60}
@@ -97,7 +109,7 @@ home() {
 	[[ ! $path/driver -ef $driver || $flag != "(null)" ]] || return 0
 	[[ ! -e $path/driver ]] || echo "$name" >"$path/driver/unbind"
 	echo >"$path/driver_override"
-	[[ -e $driver ]] || modprobe xgmac
+	[[ -e $driver ]] || modprobe "$(<"$path/modalias")"
 	[[ -e $path/driver ]] || echo "$name" >"$driver/bind"
 }
 

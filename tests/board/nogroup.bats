@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # A kernel whose VFIO has no groups (VFIO_GROUP is off): devices are opened by their own
-# nodes and through iommufd. Run by itself, with `tests/board/run -m nogroup`.
+# nodes and through iommufd. Run by itself, with `tests/guest/run -M board-nogroup`.
 
 load ../helpers
 

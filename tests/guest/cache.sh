@@ -1,6 +1,9 @@
 # shellcheck shell=bash
-# What tests/board/kernel and tests/board/root share: things that are built
-# once and then kept in the user's cache folder. Sourced, not run.
+# Things that are built once and then kept in the user's cache folder: kernels,
+# roots, modules. Sourced, not run.
+
+# A build that fails in $(keep ...) is not to go on.
+shopt -s inherit_errexit
 
 # Where Debian keeps depmod, which is not in the PATH of an ordinary user.
 PATH=$PATH:/usr/sbin
