@@ -138,3 +138,44 @@ noiommu() {
 	modprobe vfio-platform
 	echo Y >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 }
+
+# group_of DEVICE: prints the number of its IOMMU group.
+group_of() {
+	local link
+	link=$(readlink "$(syspath "$1")/iommu_group")
+	echo "${link##*/}"
+}
+
+# hold NODE DEVICE: a process that uses it through VFIO. Its pid is in $holder, and in
+# $holders, which a test's setup empties.
+hold() {
+	rm -f "$BATS_TEST_TMPDIR/open"
+	vfio-open "$1" "${2#*/}" hold "$BATS_TEST_TMPDIR/open" 3>&- &
+	holder=$!
+	holders+=("$holder")
+	until_true 10 test -e "$BATS_TEST_TMPDIR/open"
+}
+
+# let_go: end all holders.
+let_go() {
+	((${#holders[@]} == 0)) || kill "${holders[@]}" 2>/dev/null || :
+	wait "${holders[@]}" 2>/dev/null || :
+	holders=()
+}
+
+# vfs COUNT: makes the PC's NVMe have so many virtual functions, pci/0000:00:05.1 and on,
+# without a driver, and each as good as a controller: with queues, and online.
+vfs() {
+	local path controller id
+	path=$(syspath "$PF")
+	controller=$(compgen -G "$path/nvme/nvme*")
+	echo 0 >"$path/sriov_drivers_autoprobe"
+	echo "$1" >"$path/sriov_numvfs"
+	(($1)) || echo 1 >"$path/sriov_drivers_autoprobe"
+	for ((id = 1; id <= $1; id++)); do
+		# Two queues, one interrupt, online.
+		nvme virt-mgmt "/dev/${controller##*/}" -c "$id" -r 0 -a 8 -n 2 >/dev/null
+		nvme virt-mgmt "/dev/${controller##*/}" -c "$id" -r 1 -a 8 -n 1 >/dev/null
+		nvme virt-mgmt "/dev/${controller##*/}" -c "$id" -a 9 >/dev/null
+	done
+}

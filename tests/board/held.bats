@@ -30,12 +30,6 @@ teardown() {
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 }
 
-group_of() {
-	local link
-	link=$(readlink "$(syspath "$1")/iommu_group")
-	echo "${link##*/}"
-}
-
 resets() {
 	cat /sys/module/vbreset/parameters/resets
 }
@@ -51,16 +45,8 @@ hold_open() {
 
 # use NODE DEVICE: a process that uses it through VFIO.
 use() {
-	vfio-open "$1" "$2" hold "$BATS_TEST_TMPDIR/open" 3>&- &
-	holder=$! name=vfio-open
-	holders+=("$holder")
-	until_true 10 test -e "$BATS_TEST_TMPDIR/open"
-}
-
-let_go() {
-	((${#holders[@]} == 0)) || kill "${holders[@]}" 2>/dev/null || :
-	wait "${holders[@]}" 2>/dev/null || :
-	holders=()
+	hold "$@"
+	name=vfio-open
 }
 
 # state_of DEVICE: all that a command could touch.

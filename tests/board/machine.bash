@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 # The board, for tests/guest: QEMU's Calxeda Highbank. Sourced here and on the board.
 architecture=armhf
 compiler=arm-linux-gnueabihf-gcc
