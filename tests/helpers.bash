@@ -171,11 +171,28 @@ vfs() {
 	controller=$(compgen -G "$path/nvme/nvme*")
 	echo 0 >"$path/sriov_drivers_autoprobe"
 	echo "$1" >"$path/sriov_numvfs"
-	(($1)) || echo 1 >"$path/sriov_drivers_autoprobe"
 	for ((id = 1; id <= $1; id++)); do
 		# Two queues, one interrupt, online.
 		nvme virt-mgmt "/dev/${controller##*/}" -c "$id" -r 0 -a 8 -n 2 >/dev/null
 		nvme virt-mgmt "/dev/${controller##*/}" -c "$id" -r 1 -a 8 -n 1 >/dev/null
 		nvme virt-mgmt "/dev/${controller##*/}" -c "$id" -a 9 >/dev/null
 	done
+}
+
+# no_vfs: none any more, and as at boot.
+no_vfs() {
+	local path
+	path=$(syspath "$PF")
+	echo 0 >"$path/sriov_numvfs"
+	echo 1 >"$path/sriov_drivers_autoprobe"
+}
+
+# bind_vf DEVICE: puts a virtual function that vfs made on its host driver.
+bind_vf() {
+	local path
+	path=$(syspath "$1")
+	echo nvme >"$path/driver_override"
+	echo "${1#*/}" >/sys/bus/pci/drivers/nvme/bind
+	echo >"$path/driver_override"
+	until_true 30 grep -qsx live "$path"/nvme/nvme*/state
 }

@@ -18,11 +18,11 @@ options iommufd allow_unsafe_interrupts=1'
 load=(sata_highbank xgmac rtc-pl031)
 await=(/dev/sda)
 
-# emulate: sets qemu, its arguments, and command_line, the kernel's.
+# emulate: sets emulator, a command, and command_line, the kernel's.
 emulate() {
 	truncate -s 64M "$work/disk"
 	command_line="console=ttyAMA0 log_buf_len=1M"
-	qemu=(qemu-system-arm -M highbank -m 1024
+	emulator=(qemu-system-arm -M highbank -m 1024
 		-kernel "$kernel/zImage" -dtb "$kernel/highbank.dtb"
 		-nic "user,restrict=on" -nic "user,restrict=on"
 		-drive "if=none,id=disk,format=raw,cache=unsafe,file=$work/disk"

@@ -3,7 +3,8 @@
 architecture=amd64
 compiler=gcc
 packages=(gcc libc6-dev qemu-system-x86)
-module_variables=()
+# There is no vmlinux to take types from.
+module_variables=(CONFIG_DEBUG_INFO_BTF_MODULES=)
 
 # Where the test modules go, in the folder of the kernel's modules. The variant driver
 # would be VFIO's choice for every NVMe: no depmod sees it where it is.
@@ -19,7 +20,7 @@ await=(/dev/sda
 	"/sys/bus/pci/devices/0000:00:12.0/net/eth*"
 	"/sys/bus/pci/devices/0000:01:00.0/net/eth*")
 
-# emulate: sets qemu, its arguments, and command_line, the kernel's.
+# emulate: sets emulator, a command, and command_line, the kernel's.
 #
 #   00:05.0  NVMe that can have 16 virtual functions, 00:05.1 to 00:07.0; no disk
 #   00:10.0  NVMe with a disk of its own
@@ -37,7 +38,7 @@ emulate() {
 	command_line="console=ttyS0 intel_iommu=$iommu net.ifnames=0 ipv6.disable_ipv6=1"
 	# A machine that others keep from running fails the test of its timer.
 	command_line+=" no_timer_check"
-	qemu=(qemu-system-x86_64 -M "q35,accel=tcg,kernel-irqchip=split" -cpu qemu64 -m 2048
+	emulator=(qemu-system-x86_64 -M "q35,accel=tcg,kernel-irqchip=split" -cpu qemu64 -m 2048
 		-kernel "$kernel/vmlinuz"
 		-device "intel-iommu,intremap=on"
 		-device "nvme-subsys,id=functions"
@@ -53,6 +54,6 @@ emulate() {
 		-device "ide-hd,bus=ide.0,drive=ata"
 		-netdev "user,restrict=on,id=net0" -netdev "user,restrict=on,id=net1")
 	for disk in ata own shared; do
-		qemu+=(-drive "if=none,id=$disk,format=raw,cache=unsafe,file=$work/$disk")
+		emulator+=(-drive "if=none,id=$disk,format=raw,cache=unsafe,file=$work/$disk")
 	done
 }

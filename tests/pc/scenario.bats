@@ -41,18 +41,27 @@ teardown() {
 	is_home "$NVME" nvme
 }
 
-@test "sixteen virtual functions" {
-	local path functions
+@test "sixteen virtual functions, each of which a host driver takes, also after VFIO had it" {
+	local path functions vf=pci/0000:00:05.1
 	path=$(syspath "$PF")
-	echo 0 >"$path/sriov_drivers_autoprobe"
-	echo 16 >"$path/sriov_numvfs"
+	modprobe vfio-pci
+	vfs 16
 	functions=("$path"/virtfn*/reset)
 	((${#functions[@]} == 16))
-	[[ -e $path/virtfn0/iommu_group ]]
 	[[ $(realpath "$path/virtfn0") == */0000:00:05.1 ]]
 	[[ $(realpath "$path/virtfn15") == */0000:00:07.0 ]]
-	echo 0 >"$path/sriov_numvfs"
-	echo 1 >"$path/sriov_drivers_autoprobe"
+	bind_vf "$vf"
+	device_is "$vf" nvme "(null)"
+	echo "${vf#*/}" >"$(syspath "$vf")/driver/unbind"
+	echo 1 >"$(syspath "$vf")/reset"
+	echo vfio-pci >"$(syspath "$vf")/driver_override"
+	echo "${vf#*/}" >/sys/bus/pci/drivers/vfio-pci/bind
+	run -0 vfio-open "/dev/vfio/$(group_of "$vf")" "${vf#*/}"
+	echo "${vf#*/}" >"$(syspath "$vf")/driver/unbind"
+	bind_vf "$vf"
+	bind_vf pci/0000:00:07.0
+	no_vfs
+	[[ ! -e $path/virtfn0 ]]
 }
 
 @test "the variant driver is found once depmod has seen it, by another name than its own" {
