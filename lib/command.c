@@ -61,7 +61,7 @@ static int wait_for_holder(struct run *run, struct error *e)
 			error_set(e, STATUS_REFUSED, "%s: %sheld by %s", reason,
 				  driver_is_vfio(run->before.driver)
 					  ? ""
-					  : "another device of its IOMMU group is ",
+					  : "its IOMMU group is ",
 				  holders ? holders : "a process that cannot be seen");
 			return error_hint(e, "it is free when that process closes it or "
 					     "ends");
@@ -91,6 +91,19 @@ static int check_leaving(struct run *run, struct error *e)
 	    usage_check(run->dev, e) < 0)
 		return -1;
 	return wait_for_holder(run, e);
+}
+
+/* The driver that the flag shall name: whatever knows the device. */
+static int check_driver(const struct run *run, const char *driver, struct error *e)
+{
+	if (!driver || driver_is_vfio(driver) || run->request->force ||
+	    driver_knows(run->dev, driver))
+		return 0;
+	error_set(e, STATUS_REFUSED,
+		  "the driver %s is not for this hardware: none of its ids fits; probing "
+		  "it could bring the machine down",
+		  driver);
+	return error_hint(e, "handoff --force does it all the same");
 }
 
 /* Everything about where it shall go. */
@@ -327,6 +340,8 @@ int command_run(const struct device *dev, const struct request *request,
 	/* The module first: once the flag is there, the driver would take the device as
 	 * it registers. */
 	if (!releasing && find_driver(&run, &driver, e) < 0)
+		return -1;
+	if (!releasing && check_driver(&run, driver, e) < 0)
 		return -1;
 	if (device_binding(dev, &run.before, e) < 0)
 		return -1;

@@ -189,28 +189,39 @@ struct names driver_candidates(const struct device *dev)
 	return candidates;
 }
 
-/* How many wildcards are in the closest of the module's own aliases that fit? An alias
- * that only modprobe.d(5) has is its admin's wish: none. */
-static size_t wildcards(struct kmod_module *module, const char *alias)
+/* The module's own aliases, those of modprobe.d(5) not. */
+static struct names aliases_of(struct kmod_module *module)
 {
 	struct kmod_list *info = NULL, *entry;
-	size_t fewest = SIZE_MAX;
+	struct names aliases = {0};
 
 	if (kmod_module_get_info(module, &info) < 0)
-		return 0;
+		return aliases;
 	kmod_list_foreach(entry, info) {
-		const char *pattern = kmod_module_info_get_value(entry);
+		if (streq(kmod_module_info_get_key(entry), "alias"))
+			names_add(&aliases, kmod_module_info_get_value(entry));
+	}
+	kmod_module_info_free_list(info);
+	return aliases;
+}
+
+/* How many wildcards are in the closest of the module's aliases that fit? None, if only
+ * an alias of modprobe.d(5) does: that is the admin's wish. */
+static size_t wildcards(struct kmod_module *module, const char *alias)
+{
+	_cleanup_names_ struct names aliases = aliases_of(module);
+	size_t fewest = SIZE_MAX;
+
+	for (size_t i = 0; i < aliases.n; i++) {
 		size_t n = 0;
 
-		if (!streq(kmod_module_info_get_key(entry), "alias") ||
-		    fnmatch(pattern, alias, 0) != 0)
+		if (fnmatch(aliases.name[i], alias, 0) != 0)
 			continue;
-		for (const char *c = pattern; *c; c++)
+		for (const char *c = aliases.name[i]; *c; c++)
 			n += *c == '*';
 		if (n < fewest)
 			fewest = n;
 	}
-	kmod_module_info_free_list(info);
 	return fewest == SIZE_MAX ? 0 : fewest;
 }
 
@@ -261,12 +272,12 @@ static char *load_variant(const struct device *dev, const char *plain, struct er
 	else if (err == 0)
 		error_set(e, STATUS_USAGE, "its VFIO driver's module %s has no driver",
 			  kmod_module_get_name(module));
-	else {
+	else
 		error_set(e, STATUS_USAGE,
 			  "its VFIO driver's module %s cannot be loaded: %s",
 			  kmod_module_get_name(module), strerror(-err));
+	if (!driver)
 		error_hint(e, "to use another one, name it, as vfio-pci");
-	}
 	kmod_module_unref(module);
 	return driver;
 }
@@ -285,6 +296,32 @@ char *driver_load_vfio(const struct device *dev, struct error *e)
 	error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus", dev->bus);
 	error_hint(e, "name the driver that shall have it");
 	return NULL;
+}
+
+bool driver_knows(const struct device *dev, const char *driver)
+{
+	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
+	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
+	_cleanup_free_ char *module = sysfs_link(dir, "module");
+	_cleanup_modules_ struct modules modules = modules_for(module);
+	struct kmod_list *entry;
+	bool any = false;
+
+	kmod_list_foreach(entry, modules.list) {
+		struct kmod_module *one = kmod_module_get_module(entry);
+		_cleanup_names_ struct names aliases = aliases_of(one);
+
+		kmod_module_unref(one);
+		for (size_t i = 0; modalias && i < aliases.n; i++) {
+			if (strncmp(aliases.name[i], modalias,
+				    strcspn(modalias, ":") + 1) != 0)
+				continue;
+			any = true;
+			if (fnmatch(aliases.name[i], modalias, 0) == 0)
+				return true;
+		}
+	}
+	return !any;
 }
 
 bool driver_is_vfio(const char *driver)

@@ -28,6 +28,12 @@ struct names driver_candidates(const struct device *dev);
  * (STATUS_USAGE). */
 char *driver_load_vfio(const struct device *dev, struct error *e);
 
+/* Is the device among the hardware that the driver's module says it is for? True also if
+ * it says nothing, as uio_pci_generic's and pci-stub's. A driver_override makes any
+ * driver probe any device (pci_match_device), and one that takes the device for another
+ * can bring the machine down. */
+bool driver_knows(const struct device *dev, const char *driver);
+
 /* Does it hand devices to VFIO users? */
 bool driver_is_vfio(const char *driver);
 

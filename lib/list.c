@@ -75,7 +75,7 @@ static char *cell_use(const struct row *row)
 
 static char *cell_holder(const struct row *row)
 {
-	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes(&row->dev);
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(&row->dev);
 
 	return nodes.group || nodes.cdev ? vfio_holders(&row->dev, &nodes, 0) : NULL;
 }
@@ -136,7 +136,8 @@ static const struct column {
 	 SCOLS_FL_TRUNC},
 	{"HOST", "driver it will go back to", cell_host, false, 0},
 	{"USE", "its interfaces and disks", cell_use, false, 0},
-	{"HOLDER", "process that holds it through VFIO", cell_holder, false, 0},
+	{"HOLDER", "process that holds it, or its group, through VFIO", cell_holder,
+	 false, 0},
 	{"ID", "PCI vendor and device id", cell_id, false, 0},
 	{"CLASS", "PCI class and subclass", cell_class, false, 0},
 	{"PF", "the PF of this VF", cell_pf, false, 0},

@@ -31,20 +31,25 @@ static char *if_there(char *path)
 	return NULL;
 }
 
+static char *group_node(const struct device *dev)
+{
+	_cleanup_free_ char *number = group_number(dev);
+
+	return number ? if_there(format("/dev/vfio/%s%s",
+					group_is_noiommu(dev) ? "noiommu-" : "", number))
+		      : NULL;
+}
+
 struct vfio_nodes vfio_nodes(const struct device *dev)
 {
 	_cleanup_free_ char *driver = sysfs_link(dev->path, "driver");
-	_cleanup_free_ char *number = NULL, *dir = NULL;
 	_cleanup_names_ struct names cdevs = {0};
+	_cleanup_free_ char *dir = NULL;
 	struct vfio_nodes nodes = {0};
 
 	if (!driver_is_vfio(driver))
 		return nodes;
-	number = group_number(dev);
-	if (number)
-		nodes.group =
-			if_there(format("/dev/vfio/%s%s",
-					group_is_noiommu(dev) ? "noiommu-" : "", number));
+	nodes.group = group_node(dev);
 	dir = format("%s/vfio-dev", dev->path);
 	cdevs = sysfs_names(dir, "vfio");
 	if (cdevs.n)
@@ -57,6 +62,9 @@ struct vfio_nodes vfio_nodes_of_group(const struct device *dev)
 	_cleanup_devices_ struct devices members = group_members(dev);
 	struct vfio_nodes nodes = vfio_nodes(dev);
 
+	/* The node is there while VFIO has any of them, or has not let go of it yet. */
+	if (!nodes.group)
+		nodes.group = group_node(dev);
 	for (size_t i = 0; i < members.n; i++) {
 		_cleanup_nodes_ struct vfio_nodes other = {0};
 
@@ -65,10 +73,6 @@ struct vfio_nodes vfio_nodes_of_group(const struct device *dev)
 		other = vfio_nodes(&members.dev[i]);
 		if (other.cdev)
 			names_add(&nodes.others, other.cdev);
-		if (!nodes.group) {
-			nodes.group = other.group;
-			other.group = NULL;
-		}
 	}
 	return nodes;
 }

@@ -1,0 +1,209 @@
+#!/usr/bin/env bats
+# IOMMU groups: one of three members, and one that a NIC shares with its bridge.
+
+load ../helpers
+
+members=("$LPC" "$AHCI" "$SMBUS")
+drivers=(lpc_ich ahci i801_smbus)
+
+setup_file() {
+	modprobe vfio-pci
+}
+
+setup() {
+	holders=()
+	group=/dev/vfio/$(group_of "$AHCI")
+}
+
+teardown() {
+	let_go
+	umount -q "$BATS_TEST_TMPDIR" || :
+	vfio-bind release --all
+	home "$LPC" lpc_ich
+	home "$AHCI" ahci
+	home "$SMBUS" i801_smbus
+	until_true 20 test -b /dev/sda
+}
+
+all_home() {
+	is_home "$LPC" lpc_ich
+	is_home "$AHCI" ahci
+	is_home "$SMBUS" i801_smbus
+}
+
+all_taken() {
+	local member
+	for member in "${members[@]}"; do device_is "$member" vfio-pci vfio-pci; done
+}
+
+@test "one member: refused, naming the others with their drivers" {
+	local i
+	for i in 0 1 2; do
+		vfio_bind 3 handoff "${members[i]}"
+		says "${members[i]#*/}: IOMMU group ${group##*/} is not viable"
+		for other in 0 1 2; do
+			((other == i)) || says "${members[other]#*/} (${drivers[other]})"
+		done
+		[[ $output != *"${members[i]#*/} ("* ]]
+		says "hint: --group takes these as well"
+	done
+	all_home
+}
+
+@test "two of three: refused, naming the third alone" {
+	vfio_bind 3 handoff -d auto "$LPC" "$AHCI"
+	says "0000:00:1f.0: IOMMU group ${group##*/} is not viable: in it with host drivers: 0000:00:1f.3 (i801_smbus)"
+	all_home
+}
+
+@test "--group: all go, a user opens each, and all come back to the drivers they had" {
+	local round member
+	for round in 1 2 3; do
+		vfio_bind 0 handoff --group "${members[round - 1]}"
+		[[ ! $output ]]
+		all_taken
+		for member in "${members[@]}"; do
+			run -0 vfio-open "$group" "${member#*/}"
+			says "pci"
+		done
+		vfio_bind 0 release --group "${members[3 - round]}"
+		[[ ! $output ]]
+		all_home
+	done
+}
+
+@test "all members named in one command are the group, too" {
+	vfio_bind 0 handoff --driver=auto "${members[@]}"
+	all_taken
+	vfio_bind 0 handoff --group -v "$SMBUS"
+	[[ ! $output ]]
+	vfio_bind 0 release "${members[@]}"
+	all_home
+}
+
+@test "a group parked whole" {
+	local member
+	vfio_bind 0 handoff --group "$LPC" none
+	for member in "${members[@]}"; do device_is "$member" none none; done
+	vfio_bind 0 release --group "$LPC"
+	all_home
+}
+
+@test "members without a driver, or on pci-stub, are in nobody's way" {
+	modprobe pci-stub
+	vfio_bind 0 handoff "$LPC" none
+	vfio_bind 0 handoff "$SMBUS" pci-stub
+	device_is "$SMBUS" pci-stub pci-stub
+	vfio_bind 0 handoff "$AHCI"
+	run -0 vfio-open "$group" "${AHCI#*/}"
+	vfio_bind 0 release --group "$AHCI"
+	all_home
+}
+
+@test "a member that is in use: none is touched" {
+	mkfs.ext4 -q /dev/sda
+	mount /dev/sda "$BATS_TEST_TMPDIR"
+	vfio_bind 3 handoff --group "$LPC"
+	says "0000:00:1f.2: in use: sda is mounted on $BATS_TEST_TMPDIR"
+	says "0000:00:1f.0: another device of its IOMMU group cannot be taken: nothing was touched"
+	says "0000:00:1f.3: another device of its IOMMU group cannot be taken: nothing was touched"
+	umount "$BATS_TEST_TMPDIR"
+	all_home
+}
+
+@test "a member that cannot be reset, and must be: none is touched" {
+	vfio_bind 1 handoff --group --reset=always "$LPC"
+	says "cannot be reset: it has no reset attribute"
+	all_home
+}
+
+@test "a member that another command has locked: none is touched, and it is named" {
+	vfio_bind 0 release "$AHCI" # makes the lock
+	exec {lock}<"/run/vfio-bind/lock/$(tr / : <<<"$AHCI")"
+	flock "$lock"
+	vfio_bind 3 handoff --group -t 0.5 "$LPC"
+	says "0000:00:1f.2: timed out: locked by"
+	says "0000:00:1f.0: timed out: nothing was touched"
+	says "0000:00:1f.3: another device of its IOMMU group cannot be taken: nothing was touched"
+	exec {lock}<&-
+	all_home
+}
+
+@test "a held member: nobody of its group is to be had, nor goes home" {
+	local member
+	vfio_bind 0 handoff --group "$LPC"
+	hold "$group" "$LPC"
+	for member in "${members[@]}"; do
+		vfio_bind 3 release -t 0.2 "$member"
+		says "${member#*/}: timed out: held by vfio-open (pid $holder)"
+		vfio_bind 3 handoff -t 0.2 "$member"
+		says "${member#*/}: timed out: held by vfio-open (pid $holder)"
+	done
+	vfio_bind 3 release -t 0.2 --group "$AHCI"
+	vfio_bind 3 handoff -t 0.2 --group "$AHCI"
+	all_taken
+	let_go
+	vfio_bind 0 release --group "$AHCI"
+	all_home
+}
+
+@test "a parked member does not go home while another one is held" {
+	vfio_bind 0 handoff "$LPC" none
+	vfio_bind 0 handoff "$SMBUS" none
+	vfio_bind 0 handoff "$AHCI"
+	hold "$group" "$AHCI"
+	vfio_bind 3 release -t 0.2 "$SMBUS"
+	says "0000:00:1f.3: timed out: its IOMMU group is held by vfio-open (pid $holder)"
+	device_is "$SMBUS" none none
+	# It waits for the holder, not for luck.
+	vfio-bind release "$SMBUS" 3>&- &
+	until_true 10 pgrep -x vfio-bind
+	let_go
+	wait $!
+	is_home "$SMBUS" i801_smbus
+	device_is "$AHCI" vfio-pci vfio-pci
+}
+
+@test "a bridge stays, and does not block; it is not to be had" {
+	vfio_bind 0 handoff --group "$NIC_BELOW"
+	device_is "$NIC_BELOW" vfio-pci vfio-pci
+	device_is "$BRIDGE" pcieport "(null)"
+	run -0 vfio-open "/dev/vfio/$(group_of "$BRIDGE")" "${NIC_BELOW#*/}"
+	vfio_bind 0 release --group "$NIC_BELOW"
+	is_home "$NIC_BELOW" e1000e
+	for driver in vfio-pci none; do
+		vfio_bind 3 handoff "$BRIDGE" "$driver"
+		says "0000:00:14.0: it is a PCI bridge"
+	done
+	vfio_bind 3 handoff --force "$BRIDGE"
+	is_home "$BRIDGE" pcieport
+}
+
+@test "release --group leaves what others have taken" {
+	echo none >"$(syspath "$SMBUS")/driver_override"
+	echo "${SMBUS#*/}" >"$(syspath "$SMBUS")/driver/unbind"
+	vfio_bind 0 handoff --driver=auto "$LPC" "$AHCI"
+	vfio_bind 0 release --group "$SMBUS"
+	device_is "$SMBUS" none none
+	is_home "$LPC" lpc_ich
+	is_home "$AHCI" ahci
+}
+
+@test "list --group shows what must go together" {
+	run -0 vfio-bind list --group -o DEVICE,DRIVER,GROUP "$AHCI"
+	says "group ${group##*/}"
+	says "0000:00:1f.0 lpc_ich"
+	says "0000:00:1f.2 ahci"
+	says "0000:00:1f.3 i801_smbus"
+	((${#lines[@]} == 5)) # with the headings
+	run -0 vfio-bind list --group -nro DEVICE,DRIVER "$NIC_BELOW"
+	[[ $output == "0000:00:14.0 pcieport"$'\n'"0000:01:00.0 e1000e" ]]
+
+	# All of them: below each group just the members that the kernel tells.
+	run -0 vfio-bind list --group --json --bus=pci
+	[[ $(jq -r '.devices[] | .group as $group | .children[] | "\($group) \(.device)"' <<<"$output" | sort) == \
+		"$(for path in /sys/kernel/iommu_groups/*/devices/*; do
+			number=${path#/sys/kernel/iommu_groups/}
+			echo "${number%%/*} ${path##*/}"
+		done | sort)" ]]
+}

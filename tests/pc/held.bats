@@ -1,0 +1,126 @@
+#!/usr/bin/env bats
+# A device that a VFIO user holds, and one whose unbind is stuck for that.
+
+load ../helpers
+
+setup_file() {
+	modprobe vfio-pci
+}
+
+setup() {
+	holders=()
+	vfio_bind 0 handoff "$NVME"
+	group=/dev/vfio/$(group_of "$NVME")
+}
+
+teardown() {
+	let_go
+	until_true 20 nobody_works || :
+	until_true 20 device_answers
+	vfio-bind release --all
+	home "$NVME" nvme
+}
+
+# device_answers: can its flag be read? Not by a process that would be waited for: when
+# the device is stuck, no signal ends it.
+device_answers() {
+	local read=$BATS_TEST_TMPDIR/read
+	rm -f "$read"
+	{ cat "$(syspath "$NVME")/driver_override" && : >"$read"; } >/dev/null 2>&1 3>&- &
+	until_true 2 test -e "$read"
+}
+
+@test "refused with name and pid, at the deadline and not before" {
+	local started
+	hold "$group" "$NVME"
+	for command in release handoff; do
+		started=${EPOCHREALTIME/./}
+		vfio_bind 3 $command -t 0.7 "$NVME"
+		((${EPOCHREALTIME/./} - started >= 700000))
+		says "0000:00:10.0: timed out: held by vfio-open (pid $holder)"
+		device_is "$NVME" vfio-pci vfio-pci
+	done
+	# With a group fd only, too.
+	let_go
+	sleep infinity 9<>"$group" 3>&- &
+	holders+=($!)
+	until_true 10 grep -qx sleep "/proc/$!/comm"
+	vfio_bind 3 release -t 0.2 "$NVME"
+	says "held by sleep (pid $!)"
+}
+
+@test "let go before the deadline: it goes on" {
+	hold "$group" "$NVME"
+	vfio-bind release "$NVME" 3>&- &
+	until_true 10 pgrep -x vfio-bind
+	let_go
+	wait $!
+	is_home "$NVME" nvme
+}
+
+# stuck_unbind: by hand, as only somebody else would; it waits for the holder.
+stuck_unbind() {
+	hold "$group" "$NVME"
+	echo "${NVME#*/}" >/sys/bus/pci/drivers/vfio-pci/unbind 3>&- &
+	until_true 10 driver_is "$NVME" none
+}
+
+# reads_hang: does this kernel (before 6.12.91) want the device lock to read the flag?
+reads_hang() {
+	[[ $(uname -r) == 6.1.* ]]
+}
+
+@test "list answers at once while an unbind is stuck, and shows what it knows" {
+	local flag=vfio-pci
+	stuck_unbind
+	if reads_hang; then
+		flag='?'
+		run ! device_answers
+	fi
+	run -0 timeout 10 vfio-bind list -nro DEVICE,DRIVER,OVERRIDE,GROUP,HOLDER "$NVME" "$PF"
+	[[ ${lines[0]} == "0000:00:10.0  $flag ${group##*/} vfio-open\\x20(pid\\x20$holder)" ]]
+	[[ ${lines[1]} == "0000:00:05.0 nvme  $(group_of "$PF") " ]]
+	# All of them, as well; that one counts as taken.
+	run -0 timeout 10 vfio-bind list -nro DEVICE,OVERRIDE --taken
+	[[ $output == "0000:00:10.0 $flag" ]]
+	run -0 timeout 10 vfio-bind list -nro DEVICE --bus=pci
+	[[ $(sort <<<"$output") == "$(ls /sys/bus/pci/devices)" ]]
+}
+
+@test "while an unbind is stuck, commands end at their deadline and name the holder" {
+	stuck_unbind
+	for command in release handoff pin; do
+		[[ $command != pin ]] || reads_hang || continue
+		vfio_bind 3 $command -t 0.5 "$NVME"
+		says "0000:00:10.0: timed out: "
+		says "held by vfio-open (pid $holder)"
+	done
+	let_go
+	wait
+	until_true 20 nobody_works
+	vfio_bind 0 release "$NVME"
+	is_home "$NVME" nvme
+}
+
+@test "a user that comes by the group while it is reset is kept out" {
+	local tracer
+	# The reset is held up; the group is tried meanwhile.
+	strace -qq -f -o /dev/null -P "$(realpath "$(syspath "$NVME")")/reset" \
+		-e inject=write:delay_enter=2000000 \
+		vfio-bind handoff --reset=always "$NVME" 3>&- &
+	tracer=$!
+	until_true 20 has_open "$(realpath "$(syspath "$NVME")")/reset"
+	run ! vfio-open "$group" "${NVME#*/}"
+	says "busy"
+	wait $tracer
+	run -0 vfio-open "$group" "${NVME#*/}"
+}
+
+# has_open FILE: has a vfio-bind?
+has_open() {
+	local pid
+	for pid in $(pgrep -x vfio-bind); do
+		[[ ! $(readlink "/proc/$pid"/fd/*) == *"$1"* ]] || return 0
+	done
+	return 1
+}

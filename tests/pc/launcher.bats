@@ -1,0 +1,93 @@
+#!/usr/bin/env bats
+# The launcher script of the README, as it stands there, with a real QEMU and a VF.
+
+load ../helpers
+
+VF=pci/0000:00:05.1
+
+setup_file() {
+	vfs 1
+	launch=$BATS_FILE_TMPDIR/launch
+	# shellcheck disable=SC2016 # a fence is no command
+	sed -n '/^```bash$/,/^```$/{/^```/d;p}' /src/README.md >"$launch"
+	chmod +x "$launch"
+	export launch
+}
+
+teardown_file() {
+	no_vfs
+}
+
+setup() {
+	monitor=$BATS_TEST_TMPDIR/monitor
+	vmm=(qemu-system-x86_64 -M "q35,accel=tcg" -m 64 -nodefaults -display none -serial none
+		-monitor "unix:$monitor,server,wait=off" -device "vfio-pci,host=${VF#*/}")
+	driver_is "$VF" nvme || bind_vf "$VF"
+}
+
+teardown() {
+	pkill -KILL qemu || :
+	wait
+	vfio-bind release "$VF"
+}
+
+# ends_with STATUS: demand that of the launcher.
+ends_with() {
+	local status=0
+	wait "$launcher" || status=$?
+	((status == $1))
+}
+
+# start_guest: the VMM has the device when VFIO's node cannot be opened any more.
+start_guest() {
+	"$launch" "${VF#*/}" "${vmm[@]}" 3>&- &
+	launcher=$!
+	until_true "$LIMIT" device_is "$VF" vfio-pci vfio-pci >/dev/null
+	until_true "$LIMIT" test -n "$(pgrep qemu)"
+	until_true "$LIMIT" is_held
+}
+
+is_held() {
+	[[ $(vfio-bind list -nro HOLDER "$VF") == qemu-system-x86* ]]
+}
+
+# tell COMMAND: the VMM's monitor.
+tell() {
+	python3 -c '
+import socket, sys
+monitor = socket.socket(socket.AF_UNIX)
+monitor.connect(sys.argv[1])
+monitor.recv(4096)
+monitor.send((sys.argv[2] + "\n").encode())
+while monitor.recv(4096):
+    pass' "$monitor" "$1"
+}
+
+@test "while a VMM has the VF, nobody else gets it; it ends, and the VF is home" {
+	start_guest
+	vfio_bind 3 release -t 1 "$VF"
+	says "0000:00:05.1: timed out: held by qemu-system-x86 (pid $(pgrep qemu))"
+	vfio_bind 3 handoff -t 1 "$VF"
+	says "held by qemu-system-x86 (pid $(pgrep qemu))"
+	vfio_bind 3 handoff -t 1 "$VF" none
+	says "held by qemu-system-x86 (pid $(pgrep qemu))"
+	device_is "$VF" vfio-pci vfio-pci
+	tell quit
+	ends_with 0
+	is_home "$VF" nvme
+}
+
+@test "the VMM is killed: the VF is home" {
+	start_guest
+	pkill -KILL qemu
+	ends_with 137
+	is_home "$VF" nvme
+}
+
+@test "the launcher is told to end: the VMM ends, and the VF is home" {
+	start_guest
+	kill -TERM "$launcher"
+	ends_with 0 # QEMU ends well when it is told to
+	is_home "$VF" nvme
+	run ! pgrep qemu
+}
