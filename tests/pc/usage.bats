@@ -152,16 +152,18 @@ dm_of() {
 }
 
 @test "the display with the only console" {
+	local driver console
 	modprobe bochs
 	until_true 20 test -e /sys/class/graphics/fb0
-	until_true 20 grep -qx 1 /sys/class/vtconsole/vtcon1/bind
 	driver=$(driver_of "$VGA")
 	[[ $driver == bochs* ]]
+	console=$(dirname "$(grep -l 'frame buffer' /sys/class/vtconsole/*/name)")
+	until_true 20 grep -qx 1 "$console/bind"
 	in_use "$VGA" "fb0 has the only console of this host"
 	# What is not the console may go.
-	echo 0 >/sys/class/vtconsole/vtcon1/bind
+	echo 0 >"$console/bind"
 	vfio_bind 0 handoff --dry-run "$VGA"
-	echo 1 >/sys/class/vtconsole/vtcon1/bind
+	echo 1 >"$console/bind"
 	vfio_bind 0 handoff --force "$VGA"
 	device_is "$VGA" vfio-pci vfio-pci
 	vfio_bind 0 release "$VGA"

@@ -15,8 +15,15 @@ teardown() {
 	home "$NVME" nvme
 	rm -rf "$EXTRA"
 	depmod
-	modprobe -qr vbvariant || :
-	modprobe -qr vbgeneric || :
+	unload
+}
+
+# unload: what a test has loaded, whether depmod knows it or not.
+unload() {
+	local module
+	for module in vbvariant vbgeneric vfio_pci; do
+		[[ ! -d /sys/module/$module ]] || rmmod "$module"
+	done
 }
 
 # offer MODULE...: a module tree that has these as well.
@@ -27,7 +34,7 @@ offer() {
 
 # chosen MODULE DEVICE: that is the one for it, of all in the tree.
 chosen() {
-	modprobe -qr vfio_pci || :
+	unload
 	vfio_bind 0 handoff --dry-run "$2"
 	says "modprobe $1"$'\n'
 }
