@@ -91,7 +91,7 @@ device_is() {
 
 # is_home DEVICE DRIVER: as if vfio-bind had never been: on DRIVER, unflagged, no record.
 is_home() {
-	device_is "$1" "$2" "(null)"
+	device_is "$1" "$2" "(null)" || return
 	if [[ -e $(record_of "$1") ]]; then
 		echo "$1 has a record still:" && cat "$(record_of "$1")"
 		return 1
@@ -146,8 +146,8 @@ group_of() {
 	echo "${link##*/}"
 }
 
-# hold NODE DEVICE: a process that uses it through VFIO. Its pid is in $holder, and in
-# $holders, which a test's setup empties.
+# hold NODE DEVICE: a process that uses it through VFIO. Its pid is in $holder.
+holders=()
 hold() {
 	rm -f "$BATS_TEST_TMPDIR/open"
 	vfio-open "$1" "${2#*/}" hold "$BATS_TEST_TMPDIR/open" 3>&- &

@@ -13,7 +13,6 @@ teardown_file() {
 }
 
 setup() {
-	holders=()
 	trace=$BATS_TEST_TMPDIR/trace
 	said=$BATS_TEST_TMPDIR/said
 	vfio_bind 0 handoff vbtest.0

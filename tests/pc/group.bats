@@ -3,6 +3,8 @@
 
 load ../helpers
 
+holder='' # hold sets it
+
 members=("$LPC" "$AHCI" "$SMBUS")
 drivers=(lpc_ich ahci i801_smbus)
 
@@ -11,7 +13,6 @@ setup_file() {
 }
 
 setup() {
-	holders=()
 	group=/dev/vfio/$(group_of "$AHCI")
 }
 

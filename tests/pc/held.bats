@@ -3,12 +3,13 @@
 
 load ../helpers
 
+holder='' # hold sets it
+
 setup_file() {
 	modprobe vfio-pci
 }
 
 setup() {
-	holders=()
 	vfio_bind 0 handoff "$NVME"
 	group=/dev/vfio/$(group_of "$NVME")
 }

@@ -3,15 +3,13 @@
 
 load ../helpers
 
+holder='' # hold sets it
+
 VF=pci/0000:00:05.1
 PF_PATH=/sys/bus/pci/devices/${PF#*/}
 
 setup_file() {
 	modprobe vfio-pci
-}
-
-setup() {
-	holders=()
 }
 
 teardown() {
@@ -39,10 +37,9 @@ teardown() {
 }
 
 @test "a VF goes to VFIO and back, many times" {
-	local round
 	vfs 1
 	bind_vf "$VF"
-	for round in {1..5}; do
+	for _ in {1..5}; do
 		vfio_bind 0 handoff "$VF"
 		device_is "$VF" vfio-pci vfio-pci
 		run -0 vfio-open "/dev/vfio/$(group_of "$VF")" "${VF#*/}"
