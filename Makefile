@@ -39,6 +39,7 @@ demo:
 
 bench:
 	tests/board/bench
+	tests/pc/bench
 
 lint:
 	tests/lint
