@@ -336,7 +336,9 @@ int command_run(const struct device *dev, const struct request *request,
 
 	if (!sysfs_is_dry_run() && (lock = record_lock(dev, e)) < 0)
 		return -1;
-	caller->locked();
+	if (!caller->locked())
+		return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
+				 caller->given_up());
 	/* The module first: once the flag is there, the driver would take the device as
 	 * it registers. */
 	if (!releasing && find_driver(&run, &driver, e) < 0)

@@ -19,7 +19,8 @@ struct request {
 
 /* How a command talks to whoever wants it. */
 struct caller {
-	void (*locked)(void);
+	/* It has the lock. False: another of its IOMMU group has not. */
+	bool (*locked)(void);
 	/* All checks passed. False: the caller has gone, do not begin. */
 	bool (*begin)(void);
 	/* The device has moved. False: another of its IOMMU group has not. */

@@ -20,18 +20,18 @@
 
 /* What a worker says. */
 enum what {
-	WHAT_LOCKED, /* has the device's lock */
-	WHAT_PHASE,  /* has come to the end of this phase, and waits for GO */
-	WHAT_STEP,   /* is about to do what error.text says */
+	WHAT_PHASE, /* has come to the end of this phase, and waits for GO */
+	WHAT_STEP,  /* is about to do what error.text says */
 	WHAT_WARNING,
 	WHAT_RESULT,
 };
 
 enum phase {
 	PHASE_NONE,
-	PHASE_READY, /* all is checked, nothing touched */
-	PHASE_MOVED, /* a handoff: bound, but neither reset nor verified */
-	PHASE_DONE,  /* verified; without GO it is undone */
+	PHASE_LOCKED, /* it has its lock; nobody looks at the group before all have */
+	PHASE_READY,  /* all is checked, nothing touched */
+	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified */
+	PHASE_DONE,   /* verified; without GO it is undone */
 };
 
 struct message {
@@ -53,7 +53,7 @@ struct worker {
 	pid_t pid;
 	int socket; /* -1: not started, or finished */
 	enum phase reached, allowed;
-	bool started, locked, stopping, left, finished, failed;
+	bool started, stopping, left, finished, failed;
 	char step[sizeof(((struct error *)NULL)->text)];
 	int64_t give_up_at;
 };
@@ -79,11 +79,6 @@ static void say_step(const char *line)
 
 	error_set(&e, STATUS_DONE, "%s", line);
 	say(WHAT_STEP, PHASE_NONE, &e);
-}
-
-static void say_locked(void)
-{
-	say(WHAT_LOCKED, PHASE_NONE, NULL);
 }
 
 static void say_warning(const struct error *e)
@@ -132,6 +127,11 @@ static bool may_pass(enum phase phase)
 	return !stopped;
 }
 
+static bool locked(void)
+{
+	return may_pass(PHASE_LOCKED);
+}
+
 /* Until now nothing is touched, and the worker goes with its parent. From GO on it is on
  * its own. */
 static bool begin(void)
@@ -152,8 +152,8 @@ static bool done(void)
 static void __attribute__((noreturn))
 work(const struct device *dev, const struct request *request, int socket)
 {
-	static const struct caller caller = {say_locked, begin,	      moved,
-					     given_up,	 say_warning, done};
+	static const struct caller caller = {locked,   begin,	    moved,
+					     given_up, say_warning, done};
 	struct error e = {0};
 	sigset_t all;
 
@@ -182,6 +182,12 @@ static void finish(struct worker *worker, const struct error *e,
 	listener->result(worker->dev, e);
 }
 
+/* May it have written anything? */
+static bool touching(const struct worker *worker)
+{
+	return worker->allowed >= PHASE_READY;
+}
+
 /* Hear one message. False: there is none. */
 static bool hear(struct worker *worker, const struct listener *listener)
 {
@@ -195,18 +201,15 @@ static bool hear(struct worker *worker, const struct listener *listener)
 		return false;
 	if (n != sizeof(message)) {
 		waitpid(worker->pid, NULL, 0);
-		error_set(&e, worker->allowed ? STATUS_BROKEN : STATUS_FAILED,
+		error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_FAILED,
 			  "its worker (pid %d) was killed", worker->pid);
-		if (worker->allowed)
+		if (touching(worker))
 			error_hint(&e, "to put it back: vfio-bind release %s/%s",
 				   worker->dev->bus, worker->dev->name);
 		finish(worker, &e, listener);
 		return true;
 	}
 	switch (message.what) {
-	case WHAT_LOCKED:
-		worker->locked = true;
-		break;
 	case WHAT_PHASE:
 		worker->reached = message.phase;
 		break;
@@ -243,7 +246,7 @@ static void leave(struct worker *worker, const struct request *request,
 		;
 	if (worker->socket < 0)
 		return;
-	if (!worker->locked) {
+	if (worker->reached < PHASE_LOCKED) {
 		holder = record_lock_holder(worker->dev);
 		error_set(&e, STATUS_REFUSED, "%s: locked by %s", reason,
 			  holder ? holder : "another process");
@@ -252,7 +255,7 @@ static void leave(struct worker *worker, const struct request *request,
 	}
 	holder = vfio_holders(worker->dev, &worker->nodes, getpid());
 	held = holder ? format("held by %s", holder) : NULL;
-	if (!worker->allowed) {
+	if (!touching(worker)) {
 		error_set(&e, STATUS_REFUSED, "%s: %s", reason,
 			  held ? held : "the kernel has not answered to all checks yet");
 	} else {
@@ -319,7 +322,8 @@ static bool set_failed(const struct workers *workers, const struct worker *worke
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
-		if (same_set(&workers->worker[i], worker) && !workers->worker[i].locked)
+		if (same_set(&workers->worker[i], worker) &&
+		    workers->worker[i].reached < PHASE_LOCKED)
 			return false;
 	}
 	return true;

@@ -1,10 +1,17 @@
 #!/usr/bin/env bats
 # The PC as it is, and the handoff by plain writes: what the other tests stand on.
 
+# Each test is a subshell, and run sets status and output in it.
+# shellcheck disable=SC2030,SC2031
+
 load ../helpers
 
 teardown() {
+	vfio-bind release --all
+	modprobe -a e1000e vfio-pci
 	home "$NVME" nvme
+	home "$PCI_NIC" e1000e
+	home "$NIC_BELOW" e1000e
 }
 
 @test "the PC is what the tests take it for" {
@@ -41,40 +48,140 @@ teardown() {
 	is_home "$NVME" nvme
 }
 
-@test "sixteen virtual functions, each of which a host driver takes, also after VFIO had it" {
-	local path functions vf=pci/0000:00:05.1
-	path=$(syspath "$PF")
-	modprobe vfio-pci
-	vfs 16
-	functions=("$path"/virtfn*/reset)
-	((${#functions[@]} == 16))
-	[[ $(realpath "$path/virtfn0") == */0000:00:05.1 ]]
-	[[ $(realpath "$path/virtfn15") == */0000:00:07.0 ]]
-	bind_vf "$vf"
-	device_is "$vf" nvme "(null)"
-	echo "${vf#*/}" >"$(syspath "$vf")/driver/unbind"
-	echo 1 >"$(syspath "$vf")/reset"
-	echo vfio-pci >"$(syspath "$vf")/driver_override"
-	echo "${vf#*/}" >/sys/bus/pci/drivers/vfio-pci/bind
-	run -0 vfio-open "/dev/vfio/$(group_of "$vf")" "${vf#*/}"
-	echo "${vf#*/}" >"$(syspath "$vf")/driver/unbind"
-	bind_vf "$vf"
-	bind_vf pci/0000:00:07.0
-	no_vfs
-	[[ ! -e $path/virtfn0 ]]
+# there_and_back DEVICE DRIVER: five times, and a user opens it each time.
+there_and_back() {
+	local group
+	group=/dev/vfio/$(group_of "$1")
+	for _ in {1..5}; do
+		vfio_bind 0 handoff "${1#*/}"
+		[[ ! $output ]]
+		device_is "$1" vfio-pci vfio-pci
+		[[ -c $group ]]
+		run -0 vfio-open "$group" "${1#*/}"
+		says "pci"
+		vfio_bind 0 release "${1#*/}"
+		[[ ! $output ]]
+		is_home "$1" "$2"
+	done
 }
 
-@test "the variant driver is found once depmod has seen it, by another name than its own" {
-	local alias=vfio_pci:v00001B36d00000010sv00000000sd00000000bc01sc08i02
-	run modprobe -R "$alias"
-	says "vfio_pci"
-	install -D -m 644 -t "/usr/lib/modules/$(uname -r)/extra" /modules/vbvariant.ko
-	depmod
-	run -0 modprobe -R "$alias"
-	says "vbvariant"
-	modprobe vbvariant
-	[[ -d /sys/bus/pci/drivers/vb-special-vfio-pci ]]
-	modprobe -r vbvariant
-	rm "/usr/lib/modules/$(uname -r)/extra/vbvariant.ko"
-	depmod
+@test "an NVMe controller goes to VFIO and back, many times" {
+	there_and_back "$NVME" nvme
+	until_true 20 compgen -G "$(syspath "$NVME")/nvme/nvme*/nvme*n1"
+}
+
+@test "a NIC goes to VFIO and back, many times" {
+	there_and_back "$PCI_NIC" e1000e
+	there_and_back "$NIC_BELOW" e1000e
+	until_true 20 compgen -G "$(syspath "$PCI_NIC")/net/*"
+}
+
+@test "the modules of both sides are loaded if need be" {
+	modprobe -r vfio_pci
+	vfio_bind 0 handoff "$PCI_NIC"
+	vfio_bind 0 handoff "$NIC_BELOW"
+	modprobe -r e1000e
+	vfio_bind 0 release "$PCI_NIC" "$NIC_BELOW"
+	is_home "$PCI_NIC" e1000e
+	is_home "$NIC_BELOW" e1000e
+}
+
+@test "no other driver gets it in between: not by a module load, not by new_id" {
+	vfio_bind 0 handoff "$PCI_NIC" none
+	modprobe -r e1000e
+	modprobe e1000e
+	device_is "$PCI_NIC" none none
+	echo 8086 10d3 >/sys/bus/pci/drivers/vfio-pci/new_id
+	echo 8086 10d3 >/sys/bus/pci/drivers/vfio-pci/remove_id
+	device_is "$PCI_NIC" none none
+	vfio_bind 0 release "$PCI_NIC"
+	is_home "$PCI_NIC" e1000e
+}
+
+@test "its names: with and without domain, on its bus, its interface, its path" {
+	local name path
+	path=$(realpath "$(syspath "$PCI_NIC")")
+	for name in 0000:00:12.0 00:12.0 pci/0000:00:12.0 "$(ls "$path/net")" "$path" \
+		/sys/bus/pci/devices/0000:00:12.0; do
+		run -0 vfio-bind list -nro DEVICE "$name"
+		[[ $output == 0000:00:12.0 ]]
+	done
+	vfio_bind 0 handoff "$(ls "$path/net")"
+	device_is "$PCI_NIC" vfio-pci vfio-pci
+	vfio_bind 0 release 00:12.0
+	is_home "$PCI_NIC" e1000e
+	vfio_bind 2 handoff 00:12.1
+	says "00:12.1: no such device"
+}
+
+# calls ARGUMENT...: run vfio-bind, and leave in $calls what it wrote to a reset attribute
+# and asked of VFIO.
+calls() {
+	run -0 strace -qq -f -y -e trace=write,ioctl -o "$BATS_TEST_TMPDIR/trace" vfio-bind "$@"
+	calls=$(grep -e '/reset>' -e VFIO_ -e 'dev/vfio' "$BATS_TEST_TMPDIR/trace" || :)
+}
+
+# resets: how often that was written.
+resets() {
+	grep -c '/reset>, "1' <<<"$calls" || :
+}
+
+@test "a handoff resets it once, and no more than it was asked to" {
+	calls handoff "$NVME"
+	[[ $(resets) == 1 ]]
+	# The group is asked, but to open the device would reset it twice more.
+	[[ $calls == *GROUP_GET_STATUS* || $calls == *"0x3b, 0x67"* ]]
+	[[ $calls != *GET_DEVICE_FD* && $calls != *"0x3b, 0x6a"* ]]
+	calls handoff "$NVME" # it is there already
+	[[ $(resets) == 0 ]]
+	calls handoff --reset=always "$NVME"
+	[[ $(resets) == 1 ]]
+	vfio_bind 0 release "$NVME"
+	calls handoff --reset=never "$NVME"
+	[[ $(resets) == 0 ]]
+	calls handoff "$NVME" none # parked: it is reset, as nobody has it
+	[[ $(resets) == 1 ]]
+}
+
+@test "no device is reset under a driver of the host" {
+	modprobe pci-stub
+	calls handoff "$NVME" pci-stub
+	[[ $(resets) == 0 ]]
+	vfio_bind 0 release "$NVME"
+	vfio_bind 1 handoff --reset=always "$NVME" pci-stub
+	says "cannot be reset: a host driver would have it"
+	is_home "$NVME" nvme
+}
+
+@test "a device that has no reset goes without, or not at all" {
+	vfio_bind 1 handoff --reset=always "$VGA"
+	says "0000:00:15.0: cannot be reset: it has no reset attribute"
+	says "hint: --reset=auto goes without"
+	is_home "$VGA" none
+	vfio_bind 0 handoff "$VGA"
+	device_is "$VGA" vfio-pci vfio-pci
+	vfio_bind 0 release "$VGA"
+	is_home "$VGA" none
+}
+
+@test "several devices, each to the driver it shall have, and all home" {
+	vfio_bind 0 handoff --driver=auto 00:10.0 00:12.0 01:00.0
+	run -0 vfio-bind list --taken -nro DEVICE,HOST
+	[[ $output == "0000:00:10.0 nvme
+0000:00:12.0 e1000e
+0000:01:00.0 e1000e" ]]
+	vfio_bind 0 release --all
+	is_home "$NVME" nvme
+	is_home "$PCI_NIC" e1000e
+	is_home "$NIC_BELOW" e1000e
+}
+
+@test "a device that was removed and came back starts afresh" {
+	vfio_bind 0 handoff "$NIC_BELOW"
+	echo 1 >"$(syspath "$NIC_BELOW")/remove"
+	echo 1 >/sys/bus/pci/rescan
+	until_true 20 driver_is "$NIC_BELOW" e1000e
+	device_is "$NIC_BELOW" e1000e "(null)"
+	vfio_bind 0 release --all
+	is_home "$NIC_BELOW" e1000e
 }
