@@ -3,13 +3,19 @@
 # says why. What cannot be put back is said, with the command that mends it.
 
 # Each test is a subshell, and run sets status and output in it.
-# shellcheck disable=SC2030,SC2031
+# undo.bash uses and sets what seems unused or unset.
+# shellcheck disable=SC2030,SC2031,SC2034,SC2154
 
 load ../helpers
+load ../undo
 
 PARAMETERS=/sys/module/vbtest/parameters
 RESET=/sys/module/vbreset/parameters
 PLATFORM=/sys/bus/platform
+# What fails in turn, fails for this one.
+tested=vbtest.0
+host=vbtest-host
+target=vbtest-target
 
 setup_file() {
 	modprobe vbtest
@@ -63,48 +69,6 @@ make_resettable() {
 	set_parameter compatible vfio-bind,vbreset
 	make_devices "$@"
 	noiommu
-}
-
-# read_state DEVICE: all that a command that failed must leave as it was, in $state.
-read_state() {
-	local path lines bus=platform
-	[[ $1 != */* ]] || bus=${1%%/*}
-	state="driver $(readlink "/sys/bus/$bus/devices/${1#*/}/driver" || echo none)"
-	for path in "/sys/bus/$bus/devices/${1#*/}/driver_override" /run/vfio-bind/* \
-		/run/vfio-bind/record/*; do
-		[[ -f $path ]] || continue
-		mapfile lines <"$path"
-		state+=$'\n'"$path: ${lines[*]}"
-	done
-}
-
-# state_is STATE
-state_is() {
-	read_state vbtest.0
-	[[ $state == "$1" ]]
-}
-
-# undone DEVICE ARGUMENT...: the command fails with status 1, it says so for DEVICE, and
-# everything is as it was.
-undone() {
-	local device=$1 before
-	shift
-	read_state "$device"
-	before=$state
-	vfio_bind 1 "$@"
-	says "vfio-bind: ${device##*/}: "
-	read_state "$device"
-	if [[ $state != "$before" ]]; then
-		echo "vfio-bind $*: $output"
-		diff <(echo "$before") <(echo "$state")
-		return 1
-	fi
-}
-
-# hint_of OUTPUT: the command that its hint ends with.
-hint_of() {
-	local hint=${1##*vfio-bind: hint: }
-	echo "${hint##*: }"
 }
 
 # --- what can go wrong with a driver --------------------------------------------------
@@ -320,63 +284,6 @@ hint_of() {
 
 # --- every write in turn ---------------------------------------------------------------
 
-# fail_in_turn CHECK COMMAND CALLS PATH...: run COMMAND once for each of its system CALLS on
-# the PATHs, and let that one call fail. After each run CHECK is called.
-# On one CPU: tracing across two emulated ones takes ten times as long.
-fail_in_turn() {
-	local check=$1 command=$2 calls=$3 call point path on=() log=$BATS_TEST_TMPDIR/strace
-	shift 3
-	for path in "$@"; do on+=(-P "$path"); done
-	points=0
-	for call in ${calls//,/ }; do
-		for ((point = 1; ; point++)); do
-			# shellcheck disable=SC2086 # words
-			ASAN_OPTIONS=detect_leaks=0 run timeout --foreground "$LIMIT" \
-				taskset 1 strace -f -qqq -o "$log" "${on[@]}" -e trace="$call" \
-				-e inject="$call:error=EIO:when=$point" vfio-bind $command
-			if ! grep -q INJECTED "$log"; then break; fi
-			injected=$(grep INJECTED "$log")
-			points=$((points + 1))
-			"$check" || {
-				echo "after: $injected"
-				echo "vfio-bind $command: status $status, it said: $output"
-				read_state vbtest.0
-				echo "$state"
-				return 1
-			}
-		done
-		# The run in which no call failed.
-		((status == 0))
-		"$check"
-	done
-	echo "# vfio-bind $command: $points calls failed in turn" >&3
-}
-
-# Failed and as it was; or it did not matter.
-failed_or_done() {
-	case $status in
-	1)
-		[[ $output == *"vfio-bind: vbtest.0: "*"Input/output error"* ]] &&
-			state_is "$before"
-		;;
-	0)
-		device_is vbtest.0 vbtest-target vbtest-target &&
-			grep -qx "driver vbtest-host" "$(record_of vbtest.0)" &&
-			vfio_bind 0 release vbtest.0 && is_home vbtest.0 vbtest-host
-		;;
-	*) false ;;
-	esac
-}
-
-sys_paths() {
-	local path
-	path=$(realpath "$(syspath vbtest.0)")
-	paths=("$path/driver_override")
-	for driver in vbtest-host vbtest-target; do
-		paths+=("$PLATFORM/drivers/$driver/bind" "$PLATFORM/drivers/$driver/unbind")
-	done
-}
-
 @test "handoff: each write to the kernel fails in turn, and is undone" {
 	make_devices vbtest.0
 	read_state vbtest.0
@@ -389,19 +296,14 @@ sys_paths() {
 }
 
 @test "handoff: each call for the record fails in turn, and nothing is touched" {
-	local run=/run/vfio-bind
 	make_devices vbtest.0
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	vfio_bind 0 release vbtest.0
 	read_state vbtest.0
 	before=$state
-	untouched() {
-		failed_or_done && [[ $status == 0 || $output != *"echo "* ]]
-	}
-	fail_in_turn untouched "handoff --verbose vbtest.0 vbtest-target" \
-		mkdir,openat,flock,write,rename \
-		$run $run/lock $run/record $run/platform:vbtest.0 $run/lock/platform:vbtest.0 \
-		$run/record/platform:vbtest.0
+	record_paths
+	fail_in_turn failed_untouched_or_done "handoff --verbose vbtest.0 vbtest-target" \
+		mkdir,openat,flock,write,rename "${paths[@]}"
 	((points >= 5))
 	is_home vbtest.0 vbtest-host
 }
@@ -429,37 +331,11 @@ sys_paths() {
 	read_state vbtest.0
 	before=$state
 	sys_paths
-	released_in_the_end() {
-		case $status in
-		0) ;;
-		1) # Only before it has left its driver.
-			[[ $output == *"vfio-bind: vbtest.0: "*"Input/output error"* ]] &&
-				[[ $injected != *vbtest-host/bind* ]] && state_is "$before"
-			;;
-		4)
-			says "Input/output error" && ! state_is "$before" && [[ -e $(record_of vbtest.0) ]] &&
-				names_state && [[ $(hint_of "$output") == "vfio-bind release"* ]]
-			;;
-		*) false ;;
-		esac &&
-			vfio_bind 0 release vbtest.0 && is_home vbtest.0 vbtest-host &&
-			vfio_bind 0 handoff vbtest.0 vbtest-target &&
-			state_is "$before"
-	}
 	fail_in_turn released_in_the_end "release vbtest.0" openat,write "${paths[@]}"
 	((points >= 7))
 	fail_in_turn released_in_the_end "release vbtest.0" unlink \
 		"$(record_of vbtest.0)" /run/vfio-bind/platform:vbtest.0
 	((points >= 1))
-}
-
-# names_state: $output says where the device is.
-names_state() {
-	local flag driver
-	flag=$(flag_of vbtest.0) driver=$(driver_of vbtest.0)
-	[[ $driver == none ]] && driver="without a driver" || driver="on $driver"
-	[[ $flag == "(null)" ]] && flag="not flagged" || flag="flagged for $flag"
-	says "it is now $driver, $flag"
 }
 
 # --- what cannot be undone -------------------------------------------------------------
@@ -472,7 +348,7 @@ names_state() {
 	says "cannot bind to vbtest-target: "
 	says "putting it back failed: cannot bind to vbtest-host: its probe failed: Input/output error"
 	device_is vbtest.0 none "$(flag_of vbtest.0)"
-	names_state
+	names_state vbtest.0
 	[[ $(hint_of "$output") == "vfio-bind release platform/vbtest.0" ]]
 
 	set_parameter host_probe_errno 0
@@ -489,12 +365,10 @@ names_state() {
 	for path in "${paths[0]}" "$PLATFORM/drivers/vbtest-host/bind"; do
 		point=2+
 		[[ $path == */driver_override ]] || point=1+
-		ASAN_OPTIONS=detect_leaks=0 run taskset 1 strace -f -qqq -o /dev/null -P "$path" \
-			-e trace=write -e inject="write:error=EIO:when=$point" \
-			vfio-bind handoff vbtest.0 vbtest-target
+		injected_run write EIO "$point" "$path" -- handoff vbtest.0 vbtest-target
 		((status == 4))
 		says "putting it back failed: cannot "
-		names_state
+		names_state vbtest.0
 		[[ $(hint_of "$output") == "vfio-bind release platform/vbtest.0" ]]
 		bash -e <<<"$(hint_of "$output")"
 		is_home vbtest.0 vbtest-host
@@ -508,7 +382,7 @@ names_state() {
 	vfio_bind 4 release vbtest.0
 	says "cannot bind to vbtest-host: its probe failed: Input/output error"
 	device_is vbtest.0 none "(null)"
-	names_state
+	names_state vbtest.0
 	[[ -e $(record_of vbtest.0) ]]
 	[[ $(hint_of "$output") == "vfio-bind release platform/vbtest.0" ]]
 

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * vbvariant: a VFIO driver of its own for QEMU's NVMe, which does what vfio-pci
- * does. Neither its module nor its alias tells the name of the driver.
+ * does. Neither its module nor its alias tells the name of the driver. Unless
+ * probe_errno is 0, its probe fails with that; with 517, EPROBE_DEFER, it defers.
  */
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/pci.h>
 #include <linux/vfio_pci_core.h>
+
+static int probe_errno;
+module_param(probe_errno, int, 0644);
 
 static int open_device(struct vfio_device *device)
 {
@@ -35,10 +40,12 @@ static const struct vfio_device_ops ops = {
 
 static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	struct vfio_pci_core_device *core =
-		vfio_alloc_device(vfio_pci_core_device, vdev, &pdev->dev, &ops);
+	struct vfio_pci_core_device *core;
 	int error;
 
+	if (probe_errno)
+		return -probe_errno;
+	core = vfio_alloc_device(vfio_pci_core_device, vdev, &pdev->dev, &ops);
 	if (IS_ERR(core))
 		return PTR_ERR(core);
 	dev_set_drvdata(&pdev->dev, core);

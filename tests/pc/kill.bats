@@ -1,0 +1,221 @@
+#!/usr/bin/env bats
+# Killed at every system call: whatever is left then, `release` ends well. As on the board,
+# with PCI devices; and with a whole IOMMU group.
+
+# sweep.bash uses and sets them.
+# shellcheck disable=SC2034,SC2154
+
+load ../helpers
+load ../sweep
+
+SWEPT=("$PCI_NIC" "$NIC_BELOW")
+TARGET=vfio-pci
+HOST=(["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e
+	[pci/0000:00:05.1]=nvme ["$LPC"]=lpc_ich ["$AHCI"]=ahci ["$SMBUS"]=i801_smbus)
+GROUP=("$LPC" "$AHCI" "$SMBUS")
+VF=pci/0000:00:05.1
+
+setup_file() {
+	modprobe vfio-pci
+	hurry 1
+}
+
+teardown_file() {
+	hurry 0
+}
+
+setup() {
+	sweep_defaults
+}
+
+teardown() {
+	local device
+	end_background
+	vfio-bind release --all
+	[[ ! -e $(syspath "$VF") ]] || no_vfs
+	for device in "${SWEPT[@]}" "${GROUP[@]}"; do home "$device" "${HOST[$device]}"; done
+}
+
+# Fewer calls in turn than on the board: the library that it is asked with what a device is
+# used by makes hundreds of them on a PC, and nothing is touched until then.
+@test "killed at system calls of a handoff, it is released" {
+	sweep_both 12 handoff
+	((points * STRIDE > 40))
+}
+
+@test "killed at system calls of a release, it is released" {
+	before=handed_off
+	sweep_both 4 release
+	((points * STRIDE > 40))
+}
+
+@test "killed in a handoff of a pinned device, a second handoff and release end well" {
+	pin_both
+	after=handoff_and_release_work
+	sweep_both 100 handoff
+}
+
+@test "killed in a release of a pinned device, a handoff and release end well" {
+	pin_both
+	before=handed_off
+	after=handoff_and_release_work
+	sweep_both 40 release
+}
+
+vfio_is_absent() {
+	[[ ! -d /sys/module/vfio_pci ]] || rmmod vfio_pci
+}
+
+# host_is_absent: its driver's module, which is the other one's too.
+host_is_absent() {
+	handed_off && rmmod e1000e
+}
+
+@test "killed in a handoff that loads the driver's module, it is released" {
+	before=vfio_is_absent
+	sweep_one 200 handoff "$PCI_NIC" "such a handoff"
+}
+
+@test "killed in a release that loads the driver's module, it is released" {
+	before=host_is_absent
+	sweep_one 40 release "$PCI_NIC" "such a release"
+}
+
+@test "killed in a release of a VF with sriov_drivers_autoprobe 0, it is released" {
+	vfs 1
+	bind_vf "$VF"
+	child=nvme by_flag=1
+	before=handed_off
+	sweep_one 15 release "$VF" "such a release"
+	((points * STRIDE >= 10))
+}
+
+# --- a whole IOMMU group -------------------------------------------------------------
+
+# of_group: the three go together. Not asked what the disk is used by: that takes thousands
+# of calls, in all of which nothing is touched.
+of_group() {
+	group=("${GROUP[@]}")
+	options=(--force --group)
+	child=''
+}
+
+@test "killed in a handoff of a group, all of it is released" {
+	of_group
+	sweep_one 30 handoff "$AHCI" "such a handoff"
+	((points * STRIDE >= 10))
+}
+
+@test "killed in a handoff of a group, release --all ends well" {
+	of_group
+	after=release_all_works
+	sweep_one 90 handoff "$SMBUS" "such a handoff"
+}
+
+@test "killed in a release of a group, all of it is released" {
+	of_group
+	before=handed_off
+	sweep_one 15 release "$AHCI" "such a release"
+	((points * STRIDE >= 10))
+}
+
+# --- killed in part ----------------------------------------------------------------
+
+# held_up PATH ARGUMENT...: in the background, vfio-bind whose workers' first writes to PATH
+# take four seconds more.
+held_up() {
+	in_background strace -f -qqq -o /dev/null -P "$1" -e trace=write \
+		-e inject=write:delay_enter=4000000:when=1 vfio-bind "${@:2}"
+}
+
+# others_are WHICH DEVICE: the other ones of the group are with VFIO ("taken") or "home".
+others_are() {
+	local other
+	for other in "${GROUP[@]}"; do
+		[[ $other != "$2" ]] || continue
+		if [[ $1 == home ]]; then
+			is_home "$other" "${HOST[$other]}" || return
+		else
+			device_is "$other" vfio-pci vfio-pci || return
+		fi
+	done
+}
+
+# worker_of DEVICE: prints the pid of the process that has its lock.
+worker_of() {
+	local inode
+	inode=$(stat -c %i "/run/vfio-bind/lock/${1/\//:}")
+	awk -v "inode=$inode" '$2 == "FLOCK" && $6 ~ ":" inode "$" { print $5 }' /proc/locks
+}
+
+# ended STATUS: what in_background began; what it said is in $output.
+ended() {
+	local status=0
+	wait "$pid" || status=$?
+	output=$(<"$BATS_TEST_TMPDIR/said")
+	if ((status != $1)); then
+		echo "status $status, not $1; it said: $output"
+		return 1
+	fi
+}
+
+group_is_home() {
+	local member
+	for member in "${GROUP[@]}"; do is_home "$member" "${HOST[$member]}" || return; done
+}
+
+@test "one worker of a group is killed: the others go back, and a release ends well" {
+	local member worker
+	for member in "${GROUP[@]}"; do
+		held_up "/sys/bus/pci/drivers/${HOST[$member]}/unbind" handoff --force --group "$AHCI"
+		until_true 30 others_are taken "$member"
+		worker=$(worker_of "$member")
+		kill -KILL "$worker"
+		ended 4
+		says "vfio-bind: ${member#*/}: its worker (pid $worker) was killed"
+		says "hint: to put it back: vfio-bind release $member"
+		(($(grep -c "another device of its IOMMU group cannot be taken; it is " <<<"$output") == 2))
+		others_are home "$member"
+		device_is "$member" "${HOST[$member]}" vfio-pci
+		vfio_bind 0 release --group "$AHCI"
+		group_is_home
+	done
+}
+
+@test "one worker of a group is killed between unbind and bind: the others go back" {
+	local member=$AHCI worker
+	held_up /sys/bus/pci/drivers/vfio-pci/bind handoff --force --group "$AHCI"
+	until_true 20 driver_is "$member" none
+	worker=$(worker_of "$member")
+	kill -KILL "$worker"
+	ended 4
+	says "vfio-bind: ${member#*/}: its worker (pid $worker) was killed"
+	device_is "$member" none vfio-pci
+	others_are home "$member"
+	vfio_bind 0 release --all
+	group_is_home
+}
+
+@test "one worker of a group's release is killed: the others go home, and it does then" {
+	local member=$SMBUS worker
+	vfio_bind 0 handoff --force --group "$AHCI"
+	held_up "/sys/bus/pci/drivers/${HOST[$member]}/bind" release --group "$AHCI"
+	until_true 30 driver_is "$member" none
+	worker=$(worker_of "$member")
+	kill -KILL "$worker"
+	ended 4
+	says "vfio-bind: ${member#*/}: its worker (pid $worker) was killed"
+	others_are home "$member"
+	device_is "$member" none "(null)"
+	vfio_bind 0 release --group "$AHCI"
+	group_is_home
+}
+
+@test "only the parent of a group's handoff is killed: its workers put all back" {
+	held_up /sys/bus/pci/drivers/ahci/unbind handoff --force --group "$AHCI"
+	until_true 30 others_are taken "$AHCI"
+	kill -KILL "$(pgrep -P "$pid" -x vfio-bind)"
+	# Those that are there already wait for the one that is not, until they hear.
+	until_true 40 nobody_works
+	group_is_home
+}

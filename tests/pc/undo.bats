@@ -1,0 +1,286 @@
+#!/usr/bin/env bats
+# Whatever fails, and wherever: a PCI device is put back, all of an IOMMU group, and a
+# virtual function. What cannot be put back is said, with the command that mends it.
+
+# Each test is a subshell, and run sets status and output in it. undo.bash uses and sets
+# what seems unused or unset.
+# shellcheck disable=SC2030,SC2031,SC2034,SC2154
+
+load ../helpers
+load ../undo
+
+# What fails in turn, fails for this one.
+tested=$PCI_NIC
+host=e1000e
+target=vfio-pci
+DRIVERS=/sys/bus/pci/drivers
+VARIANT=vb-special-vfio-pci
+PROBE_ERRNO=/sys/module/vbvariant/parameters/probe_errno
+MEMBERS=("$LPC" "$AHCI" "$SMBUS")
+HOSTS=(lpc_ich ahci i801_smbus)
+VF=pci/0000:00:05.1
+
+setup_file() {
+	modprobe vfio-pci
+	insmod /modules/vbvariant.ko
+}
+
+teardown_file() {
+	rmmod vbvariant
+}
+
+setup() {
+	rm -rf /run/vfio-bind
+}
+
+teardown() {
+	local i
+	echo 0 >"$PROBE_ERRNO"
+	vfio-bind release --all
+	home "$PCI_NIC" e1000e
+	home "$NVME" nvme
+	for i in 0 1 2; do home "${MEMBERS[i]}" "${HOSTS[i]}"; done
+	[[ ! -e $(syspath "$VF") ]] || no_vfs
+}
+
+# --- a probe fails ---------------------------------------------------------------------
+
+@test "probe fails: undone, and the message says how" {
+	local row
+	for row in "5 Input/output error" "16 busy" "19 does not match" "22 Invalid argument"; do
+		echo "${row%% *}" >"$PROBE_ERRNO"
+		undone "$NVME" handoff "$NVME" "$VARIANT"
+		says "vfio-bind: 0000:00:10.0: cannot bind to $VARIANT: "
+		says "${row#* }"
+		says "it is back on nvme, not flagged"
+		is_home "$NVME" nvme
+	done
+	echo 0 >"$PROBE_ERRNO"
+	vfio_bind 0 handoff "$NVME" "$VARIANT"
+	device_is "$NVME" "$VARIANT" "$VARIANT"
+	vfio_bind 0 release "$NVME"
+	is_home "$NVME" nvme
+}
+
+@test "a deferred probe is tried again until the deadline, and undone; or succeeds" {
+	echo 517 >"$PROBE_ERRNO"
+	undone "$NVME" handoff --timeout=1 "$NVME" "$VARIANT"
+	says "deferred"
+	says "it is back on nvme, not flagged"
+
+	vfio-bind handoff "$NVME" "$VARIANT" 3>&- &
+	until_true 20 driver_is "$NVME" none
+	echo 0 >"$PROBE_ERRNO"
+	wait $!
+	device_is "$NVME" "$VARIANT" "$VARIANT"
+}
+
+@test "from an earlier handoff it goes back to that, and the record is as it was" {
+	vfio_bind 0 handoff "$NVME" vfio-pci
+	echo 5 >"$PROBE_ERRNO"
+	undone "$NVME" handoff "$NVME" "$VARIANT"
+	says "it is back on vfio-pci, flagged for vfio-pci"
+	vfio_bind 0 release "$NVME"
+	is_home "$NVME" nvme
+}
+
+# --- the reset fails -------------------------------------------------------------------
+
+@test "the reset fails: undone, with auto as with always; never does without" {
+	local when reset
+	reset=$(realpath "$(syspath "$PCI_NIC")")/reset
+	for when in auto always; do
+		injected_run write EIO 1+ "$reset" -- handoff --reset=$when "$PCI_NIC"
+		((status == 1))
+		says "vfio-bind: 0000:00:12.0: reset failed: Input/output error; it is back on e1000e, not flagged"
+		is_home "$PCI_NIC" e1000e
+	done
+	injected_run write EIO 1+ "$reset" -- handoff --reset=never "$PCI_NIC"
+	((status == 0))
+	[[ ! $injected ]]
+	device_is "$PCI_NIC" vfio-pci vfio-pci
+}
+
+@test "the kernel knows no way to reset it: auto goes without, always is undone" {
+	local reset
+	reset=$(realpath "$(syspath "$PCI_NIC")")/reset
+	injected_run write ENOTTY 1+ "$reset" -- handoff --reset=always "$PCI_NIC"
+	((status == 1))
+	says "reset failed: Inappropriate ioctl for device; it is back on e1000e, not flagged"
+	is_home "$PCI_NIC" e1000e
+	injected_run write ENOTTY 1+ "$reset" -- handoff "$PCI_NIC"
+	((status == 0))
+	[[ $injected && ! $output ]]
+	device_is "$PCI_NIC" vfio-pci vfio-pci
+}
+
+@test "a reset of one that is there already fails: it stays" {
+	local reset
+	reset=$(realpath "$(syspath "$PCI_NIC")")/reset
+	vfio_bind 0 handoff "$PCI_NIC"
+	read_state "$PCI_NIC"
+	before=$state
+	injected_run write EIO 1+ "$reset" -- handoff --reset=always "$PCI_NIC"
+	((status == 1))
+	says "reset failed: Input/output error; it is still on vfio-pci, flagged for vfio-pci"
+	state_is "$before"
+}
+
+# --- every write in turn ---------------------------------------------------------------
+
+@test "handoff: each write to the kernel fails in turn, and is undone" {
+	read_state "$tested"
+	before=$state
+	sys_paths
+	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,write "${paths[@]}"
+	# Flag, unbind, bind and reset are opened and written; the flag is read as well.
+	((points >= 9))
+	is_home "$tested" e1000e
+}
+
+@test "handoff: each call for the record fails in turn, and nothing is touched" {
+	vfio_bind 0 handoff "$tested"
+	vfio_bind 0 release "$tested"
+	read_state "$tested"
+	before=$state
+	record_paths
+	fail_in_turn failed_untouched_or_done "handoff --verbose $tested vfio-pci" \
+		mkdir,openat,flock,write,rename "${paths[@]}"
+	((points >= 5))
+	is_home "$tested" e1000e
+}
+
+@test "handoff: each call to VFIO fails in turn, and is undone" {
+	read_state "$tested"
+	before=$state
+	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,ioctl \
+		/dev/vfio/vfio "/dev/vfio/$(group_of "$tested")"
+	((points >= 3))
+	is_home "$tested" e1000e
+}
+
+@test "release: each write fails in turn, it goes on as far as it can, and can be repeated" {
+	vfio_bind 0 handoff "$tested"
+	read_state "$tested"
+	before=$state
+	sys_paths
+	fail_in_turn released_in_the_end "release $tested" openat,write "${paths[@]}"
+	((points >= 7))
+	record_paths
+	fail_in_turn released_in_the_end "release $tested" unlink "${paths[@]}"
+	((points >= 1))
+}
+
+@test "the undo cannot write any more: status 4, the state, and the command that mends it" {
+	local when paths path
+	path=$(realpath "$(syspath "$tested")")
+	# The flag is written at the beginning, and then the undo's.
+	for when in "1+ $DRIVERS/e1000e/bind" "2+ $path/driver_override"; do
+		injected_run write EIO "${when%% *}" "${when#* }" "$DRIVERS/vfio-pci/bind" -- \
+			handoff "$tested"
+		((status == 4))
+		says "cannot bind to vfio-pci: "
+		says "putting it back failed: cannot "
+		names_state "$tested"
+		[[ $(hint_of "$output") == "vfio-bind release $tested" ]]
+		bash -e <<<"$(hint_of "$output")"
+		is_home "$tested" e1000e
+	done
+}
+
+# --- a virtual function goes home to a driver that the kernel does not bind by itself ----
+
+@test "a VF with sriov_drivers_autoprobe 0: each write of handoff and release fails in turn" {
+	tested=$VF host=nvme
+	vfs 1
+	bind_vf "$VF"
+	read_state "$tested"
+	before=$state
+	sys_paths
+	fail_in_turn failed_or_done "handoff $tested vfio-pci" write "${paths[@]}"
+	((points >= 4))
+	is_home "$VF" nvme
+	vfio_bind 0 handoff "$VF" vfio-pci
+	read_state "$tested"
+	before=$state
+	fail_in_turn released_in_the_end "release $tested" write "${paths[@]}"
+	# Flag, unbind, bind, and the flag that was needed to bind.
+	((points >= 4))
+	vfio_bind 0 release "$VF"
+	is_home "$VF" nvme
+}
+
+# --- a whole IOMMU group ---------------------------------------------------------------
+
+# members_are WHAT: "home", or all of them with VFIO.
+members_are() {
+	local i
+	for i in 0 1 2; do
+		if [[ $1 == home ]]; then
+			is_home "${MEMBERS[i]}" "${HOSTS[i]}" || return
+		else
+			device_is "${MEMBERS[i]}" vfio-pci vfio-pci || return
+		fi
+	done
+}
+
+# all_undone TEXT: a handoff of the group failed with TEXT, and says so for each.
+all_undone() {
+	local member
+	[[ $injected ]]
+	((status == 1))
+	says "$1: Input/output error; it is "
+	for member in "${MEMBERS[@]}"; do says "vfio-bind: ${member#*/}: "; done
+	[[ $output != *"hint: to put it back"* ]]
+	members_are home
+	[[ ! $(ls /run/vfio-bind/record) ]]
+}
+
+@test "a group: one member cannot be flagged, or unbound: all are put back" {
+	local i path
+	for i in 0 1 2; do
+		path=$(realpath "$(syspath "${MEMBERS[i]}")")
+		injected_run write EIO 1 "$path/driver_override" -- handoff --force --group "$AHCI"
+		all_undone "vfio-bind: ${MEMBERS[i]#*/}: cannot set driver_override"
+		(($(grep -c "another device of its IOMMU group cannot be taken" <<<"$output") == 2))
+		injected_run write EIO 1 "$DRIVERS/${HOSTS[i]}/unbind" -- handoff --force --group "$AHCI"
+		all_undone "vfio-bind: ${MEMBERS[i]#*/}: cannot unbind from ${HOSTS[i]}"
+		(($(grep -c "another device of its IOMMU group cannot be taken" <<<"$output") == 2))
+	done
+}
+
+@test "a group: none can be bound: all are put back, and say why" {
+	injected_run write EIO 1 "$DRIVERS/vfio-pci/bind" -- handoff --force --group "$AHCI"
+	all_undone "cannot bind to vfio-pci: its probe failed"
+	(($(grep -Ec "it is (back|still) on (lpc_ich|ahci|i801_smbus), not flagged" <<<"$output") == 3))
+	vfio_bind 0 handoff --force --group "$AHCI"
+	members_are taken
+}
+
+@test "a group: the undo of one member fails: status 4 for it, and the others are back" {
+	injected_run write EIO 1+ "$DRIVERS/ahci/bind" "$DRIVERS/vfio-pci/bind" -- \
+		handoff --force --group "$AHCI"
+	((status == 4))
+	says "putting it back failed: cannot bind to ahci: its probe failed: Input/output error"
+	names_state "$AHCI"
+	(($(grep -c "hint: to put it back: vfio-bind release $AHCI" <<<"$output") == 1))
+	is_home "$LPC" lpc_ich
+	is_home "$SMBUS" i801_smbus
+	vfio_bind 0 release --group "$LPC"
+	members_are home
+}
+
+@test "a group: one member does not go home: the others do, and it does when told again" {
+	local i
+	for i in 0 1 2; do
+		vfio_bind 0 handoff --force --group "$AHCI"
+		injected_run write EIO 1+ "$DRIVERS/${HOSTS[i]}/bind" -- release --group "$AHCI"
+		((status == 4))
+		says "vfio-bind: ${MEMBERS[i]#*/}: cannot bind to ${HOSTS[i]}: its probe failed: Input/output error"
+		names_state "${MEMBERS[i]}"
+		[[ $(hint_of "$output") == "vfio-bind release ${MEMBERS[i]}" ]]
+		[[ $(ls /run/vfio-bind/record) == "${MEMBERS[i]/\//:}" ]]
+		bash -e <<<"$(hint_of "$output")"
+		members_are home
+	done
+}
