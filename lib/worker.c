@@ -246,15 +246,17 @@ static void leave(struct worker *worker, const struct request *request,
 		;
 	if (worker->socket < 0)
 		return;
+	holder = vfio_holders(worker->dev, &worker->nodes, getpid());
+	held = holder ? format("held by %s", holder) : NULL;
 	if (worker->reached < PHASE_LOCKED) {
-		holder = record_lock_holder(worker->dev);
-		error_set(&e, STATUS_REFUSED, "%s: locked by %s", reason,
-			  holder ? holder : "another process");
+		_cleanup_free_ char *locker = record_lock_holder(worker->dev);
+
+		error_set(&e, STATUS_REFUSED, "%s: locked by %s%s%s", reason,
+			  locker ? locker : "another process", held ? "; " : "",
+			  held ? held : "");
 		finish(worker, &e, listener);
 		return;
 	}
-	holder = vfio_holders(worker->dev, &worker->nodes, getpid());
-	held = holder ? format("held by %s", holder) : NULL;
 	if (!touching(worker)) {
 		error_set(&e, STATUS_REFUSED, "%s: %s", reason,
 			  held ? held : "the kernel has not answered to all checks yet");

@@ -38,29 +38,32 @@ ends_with() {
 	((status == $1))
 }
 
-# start_guest: the VMM has the device when VFIO's node cannot be opened any more.
+# start_guest: the VMM has the device, and is ready for signals when its monitor answers.
 start_guest() {
 	"$launch" "${VF#*/}" "${vmm[@]}" 3>&- &
 	launcher=$!
 	until_true "$LIMIT" device_is "$VF" vfio-pci vfio-pci >/dev/null
 	until_true "$LIMIT" test -n "$(pgrep qemu)"
 	until_true "$LIMIT" is_held
+	until_true "$LIMIT" tell "info status"
 }
 
 is_held() {
 	[[ $(vfio-bind list -nro HOLDER "$VF") == qemu-system-x86* ]]
 }
 
-# tell COMMAND: the VMM's monitor.
+# tell COMMAND: the VMM's monitor, and wait until that is done.
 tell() {
 	python3 -c '
 import socket, sys
 monitor = socket.socket(socket.AF_UNIX)
 monitor.connect(sys.argv[1])
-monitor.recv(4096)
-monitor.send((sys.argv[2] + "\n").encode())
-while monitor.recv(4096):
-    pass' "$monitor" "$1"
+for command in (sys.argv[2], None):
+    said = b""
+    while not said.endswith(b"(qemu) ") and (more := monitor.recv(4096)):
+        said += more
+    if command:
+        monitor.send(command.encode() + b"\n")' "$monitor" "$1"
 }
 
 @test "while a VMM has the VF, nobody else gets it; it ends, and the VF is home" {

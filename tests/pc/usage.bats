@@ -30,6 +30,7 @@ teardown() {
 	home "$SHARED_NVME" nvme
 	home "$PCI_NIC" e1000e
 	home "$AHCI" ahci
+	driver_is "$VGA" none || echo "${VGA#*/}" >"$(syspath "$VGA")/driver/unbind"
 	find_names
 	ip addr flush dev "$interface"
 	ip link set "$interface" down
