@@ -44,8 +44,14 @@ struct devices group_members(const struct device *dev)
 /* Why there is no IOMMU, as far as the firmware and the kernel's command line tell. */
 static const char *why_no_iommu(void)
 {
-	static const char *const off[] = {"intel_iommu=off", "amd_iommu=off",
-					  "iommu=off"};
+	static const struct {
+		const char *parameter, *advice;
+	} off[] = {
+		{"intel_iommu=off", "boot with the kernel parameter intel_iommu=on "
+				    "instead of intel_iommu=off"},
+		{"amd_iommu=off", "boot without the kernel parameter amd_iommu=off"},
+		{"iommu=off", "boot without the kernel parameter iommu=off"},
+	};
 	_cleanup_free_ char *line = sysfs_read("/proc", "cmdline");
 	_cleanup_names_ struct names iommus = sysfs_names("/sys/class/iommu", "");
 	const char *tables = "/sys/firmware/acpi/tables";
@@ -54,14 +60,8 @@ static const char *why_no_iommu(void)
 		return "no IOMMU of this machine is in front of it";
 	for (char *rest = line, *word; (word = strsep(&rest, " ")) != NULL;) {
 		for (size_t i = 0; i < sizeof(off) / sizeof(*off); i++) {
-			if (streq(word, off[i]))
-				return i == 0	? "boot with the kernel parameter "
-						  "intel_iommu=on instead of "
-						  "intel_iommu=off"
-				       : i == 1 ? "boot without the kernel parameter "
-						  "amd_iommu=off"
-						: "boot without the kernel parameter "
-						  "iommu=off";
+			if (streq(word, off[i].parameter))
+				return off[i].advice;
 		}
 	}
 	if (sysfs_has(tables, "DMAR"))
@@ -97,10 +97,12 @@ static char *blocking_members(const struct device *dev, const struct devices *to
 	for (size_t i = 0; i < members.n; i++) {
 		const struct device *member = &members.dev[i];
 		_cleanup_free_ char *driver = sysfs_link(member->path, "driver");
-		_cleanup_free_ char *text = format("%s (%s)", member->name, driver);
+		_cleanup_free_ char *text = NULL;
 
-		if (!driver_is_harmless(driver) && !devices_have(together, member))
-			append(&blocking, ", ", text);
+		if (driver_is_harmless(driver) || devices_have(together, member))
+			continue;
+		text = format("%s (%s)", member->name, driver);
+		append(&blocking, ", ", text);
 	}
 	return blocking;
 }
