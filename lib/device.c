@@ -69,6 +69,13 @@ int device_behind(const char *path, struct device *dev)
 	return device_at(resolved, dev);
 }
 
+struct device device_copy(const struct device *dev)
+{
+	return (struct device){.bus = copy(dev->bus),
+			       .name = copy(dev->name),
+			       .path = copy(dev->path)};
+}
+
 void device_clear(struct device *dev)
 {
 	free(dev->bus);

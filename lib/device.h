@@ -38,6 +38,7 @@ char *device_override_value(char *text);
 void binding_clear(struct binding *binding);
 #define _cleanup_binding_ __attribute__((cleanup(binding_clear)))
 
+struct device device_copy(const struct device *dev);
 void device_clear(struct device *dev);
 #define _cleanup_device_ __attribute__((cleanup(device_clear)))
 

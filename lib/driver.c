@@ -234,6 +234,9 @@ static struct kmod_module *best_variant(const struct modules *modules, const cha
 	struct kmod_list *entry;
 	size_t fewest = SIZE_MAX;
 
+	/* To read a module's aliases takes longer than all the rest of a handoff. */
+	if (modules->list && !kmod_list_next(modules->list, modules->list))
+		return kmod_module_get_module(modules->list);
 	kmod_list_foreach(entry, modules->list) {
 		struct kmod_module *module = kmod_module_get_module(entry);
 		size_t n = wildcards(module, alias);
@@ -298,30 +301,47 @@ char *driver_load_vfio(const struct device *dev, struct error *e)
 	return NULL;
 }
 
+/* Does one of them have this driver on @bus? */
+static bool have_driver(const struct modules *modules, const char *bus,
+			const char *driver)
+{
+	struct kmod_list *entry;
+	bool have = false;
+
+	kmod_list_foreach(entry, modules->list) {
+		struct kmod_module *module = kmod_module_get_module(entry);
+		_cleanup_names_ struct names drivers = drivers_of(module, bus);
+
+		for (size_t i = 0; i < drivers.n; i++)
+			have |= streq(drivers.name[i], driver);
+		kmod_module_unref(module);
+	}
+	return have;
+}
+
 bool driver_knows(const struct device *dev, const char *driver)
 {
+	_cleanup_modules_ struct modules fitting = modules_for_device(dev);
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
 	_cleanup_free_ char *module = sysfs_link(dir, "module");
-	_cleanup_modules_ struct modules modules = modules_for(module);
+	_cleanup_modules_ struct modules own = {0};
 	struct kmod_list *entry;
-	bool any = false;
+	bool says = false;
 
-	kmod_list_foreach(entry, modules.list) {
+	if (!modalias || have_driver(&fitting, dev->bus, driver))
+		return true;
+	own = modules_for(module);
+	kmod_list_foreach(entry, own.list) {
 		struct kmod_module *one = kmod_module_get_module(entry);
 		_cleanup_names_ struct names aliases = aliases_of(one);
 
+		for (size_t i = 0; i < aliases.n; i++)
+			says |= strncmp(aliases.name[i], modalias,
+					strcspn(modalias, ":") + 1) == 0;
 		kmod_module_unref(one);
-		for (size_t i = 0; modalias && i < aliases.n; i++) {
-			if (strncmp(aliases.name[i], modalias,
-				    strcspn(modalias, ":") + 1) != 0)
-				continue;
-			any = true;
-			if (fnmatch(aliases.name[i], modalias, 0) == 0)
-				return true;
-		}
 	}
-	return !any;
+	return !says;
 }
 
 bool driver_is_vfio(const char *driver)

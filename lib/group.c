@@ -35,8 +35,11 @@ struct devices group_members(const struct device *dev)
 		_cleanup_free_ char *path = format("%s/%s", dir, names.name[i]);
 		struct device member;
 
-		if (device_behind(path, &member) == 0)
-			devices_add(&members, &member);
+		if (streq(names.name[i], dev->name))
+			member = device_copy(dev); /* resolving takes its time */
+		else if (device_behind(path, &member) < 0)
+			continue;
+		devices_add(&members, &member);
 	}
 	return members;
 }

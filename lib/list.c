@@ -372,9 +372,7 @@ int list_print(const struct devices *devices, const struct list_options *options
 	if (!devices->n && enumerate(options->bus, &all, e) < 0)
 		return -1;
 	for (size_t i = 0; i < devices->n; i++) {
-		struct device dev = {.bus = copy(devices->dev[i].bus),
-				     .name = copy(devices->dev[i].name),
-				     .path = copy(devices->dev[i].path)};
+		struct device dev = device_copy(&devices->dev[i]);
 
 		devices_append(&all, &dev);
 	}

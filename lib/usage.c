@@ -47,7 +47,8 @@ static void add_multipath(struct names *disks, const char *path)
  */
 static struct names functions(const struct device *dev, const char *subsystem)
 {
-	struct udev *udev = udev_new();
+	/* A walk takes long, and without a driver there is nothing to find. */
+	struct udev *udev = sysfs_has(dev->path, "driver") ? udev_new() : NULL;
 	struct udev_device *parent =
 		udev ? udev_device_new_from_syspath(udev, dev->path) : NULL;
 	struct udev_enumerate *all = parent ? udev_enumerate_new(udev) : NULL;

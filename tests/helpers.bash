@@ -27,6 +27,10 @@ SMBUS=pci/0000:00:1f.3
 # No command may hang: none here comes near this many seconds.
 LIMIT=${LIMIT:-60}
 
+# Seconds in which a command comes to a step that is slow, and not past it.
+# shellcheck disable=SC2034
+DEADLINE=${DEADLINE:-1}
+
 # run sets these.
 # shellcheck disable=SC2154
 : "${status=}" "${output=}"
