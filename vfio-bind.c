@@ -40,6 +40,7 @@ static char **arg_operands;
 static size_t arg_n_operands;
 
 static enum status worst;
+static bool any_done;
 
 static int run_list(void);
 static int run_taking(void);
@@ -94,9 +95,12 @@ static const struct {
 	 {"force", 'f', 0, 0,
 	  "do not ask whether it is in use by the host, or DRIVER is for it", 0}},
 	{RELEASE, {"force", 'f', 0, 0, "do not ask whether it is in use by the host", 0}},
-	{HANDOFF | RELEASE,
+	{HANDOFF,
 	 {"group", 'g', 0, 0, "each DEVICE with all of its IOMMU group, all or none", 0}},
-	{LIST, {"group", 'g', 0, 0, "below their IOMMU groups, whole ones", 0}},
+	{RELEASE,
+	 {"group", 'g', 0, 0, "each DEVICE with all that was taken of its IOMMU group",
+	  0}},
+	{LIST, {"group", 'g', 0, 0, "below their IOMMU groups", 0}},
 	{TAKING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
 	{HANDOFF,
 	 {"reset", KEY_RESET, "WHEN", 0,
@@ -142,6 +146,7 @@ static void tell_result(const struct device *dev, const struct error *e)
 {
 	if (e->status != STATUS_DONE)
 		complain(dev->name, "", e);
+	any_done |= e->status == STATUS_DONE;
 	fail(e->status);
 }
 
@@ -260,9 +265,9 @@ static int run_taking(void)
 		signal(SIGPIPE, SIG_IGN);
 	arg_request.together = &devices;
 	signal_number = worker_run(&devices, &arg_request, &listener);
-	if (signal_number && worst != STATUS_DONE && worst != STATUS_BROKEN) {
-		/* As a shell expects of what it has interrupted; but not when it was
-		 * done all the same, or when the device is not as it was. */
+	if (signal_number && !any_done && worst != STATUS_BROKEN) {
+		/* As a shell expects of what it has interrupted; but not when one was
+		 * done all the same, or is not as it was. */
 		signal(signal_number, SIG_DFL);
 		raise(signal_number);
 	}

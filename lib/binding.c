@@ -113,14 +113,26 @@ static int write_until_probed(const char *dir, const char *attr, const struct de
 	return err;
 }
 
+/* No host driver binds while its IOMMU group is in VFIO's use; that may be for the moment
+ * in which another vfio-bind verifies a member of it. */
+static bool group_is_busy(const struct device *dev, const char *driver)
+{
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
+
+	return !driver_is_vfio(driver) && !sysfs_has(dev->path, "driver") && nodes.group;
+}
+
 /* Returns 0, or with @e -errno of the write, or -1. */
 static int bind(const struct device *dev, const char *driver,
 		const struct patience *patience, struct error *e)
 {
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
-	int err = write_until_probed(dir, "bind", dev, EAGAIN, patience);
 	_cleanup_free_ char *bound = NULL;
+	int err;
 
+	while ((err = write_until_probed(dir, "bind", dev, EAGAIN, patience)) == -EBUSY &&
+	       group_is_busy(dev, driver) && !out_of_patience(patience))
+		sleep_for(20 * MSEC);
 	if (err == 0 && sysfs_is_dry_run())
 		return 0;
 	bound = sysfs_link(dev->path, "driver");
@@ -228,13 +240,14 @@ const char *binding_no_reset(const struct device *dev, const char *driver)
 
 /* As long as the guard is open, no user can come by the group and have the device reset
  * under his hands. */
-static int reset_by_attribute(const struct device *dev, enum reset reset, struct error *e)
+static int reset_by_attribute(const struct device *dev, enum reset reset,
+			      const struct patience *patience, struct error *e)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
 	_cleanup_close_ int guard = -1;
 	int err;
 
-	if (vfio_is_held(dev, &nodes, &guard)) {
+	if (vfio_stays_held(dev, &nodes, patience->deadline, &guard)) {
 		_cleanup_free_ char *holders = vfio_holders(dev, &nodes, getpid());
 
 		return error_set(e, STATUS_FAILED, "cannot be reset: held by %s",
@@ -252,7 +265,7 @@ int binding_reset(const struct device *dev, const struct binding *is, enum reset
 	if (is->driver && !driver_is_vfio(is->driver))
 		return 0;
 	if (reset != RESET_NEVER && sysfs_has(dev->path, "reset") &&
-	    reset_by_attribute(dev, reset, e) < 0)
+	    reset_by_attribute(dev, reset, patience, e) < 0)
 		return -1;
 	if (!is->driver)
 		return 0;

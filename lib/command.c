@@ -96,8 +96,8 @@ static int check_leaving(struct run *run, struct error *e)
 /* The driver that the flag shall name: whatever knows the device. */
 static int check_driver(const struct run *run, const char *driver, struct error *e)
 {
-	if (!driver || driver_is_vfio(driver) || run->request->force ||
-	    driver_knows(run->dev, driver))
+	if (!driver || streq(driver, run->before.driver) || driver_is_vfio(driver) ||
+	    run->request->force || driver_knows(run->dev, driver))
 		return 0;
 	error_set(e, STATUS_REFUSED,
 		  "the driver %s is not for this hardware: none of its ids fits; probing "
@@ -265,8 +265,10 @@ static struct binding untaken(const struct device *dev, const struct binding *is
 	_cleanup_device_ struct device pf = {0};
 	_cleanup_free_ char *pf_driver =
 		pci_pf(dev, &pf) == 0 ? sysfs_link(pf.path, "driver") : NULL;
-	bool keep = is->driver && !driver_is_vfio(is->driver) &&
-		    !streq(is->driver, is->driver_override);
+	/* Where the kernel binds by the flag alone, the flag tells nothing. */
+	bool keep =
+		is->driver && !driver_is_vfio(is->driver) &&
+		(!streq(is->driver, is->driver_override) || pci_binds_flagged_only(dev));
 
 	/* The kernel itself flags the VFs of a PF that VFIO has, so that no host driver
 	 * gets them (vfio_pci_bus_notifier): that is their home. */
@@ -278,11 +280,12 @@ static struct binding untaken(const struct device *dev, const struct binding *is
 
 static void load_host_driver(const struct run *run, const char *driver)
 {
+	_cleanup_free_ char *there = NULL;
 	struct error ignored; /* the bind will tell */
 
-	if (driver == binding_any_driver)
+	if (driver == binding_any_driver) {
 		driver_load_for(run->dev);
-	else if (driver && !driver_registered(run->dev->bus, driver)) {
+	} else if (driver && !(there = driver_registered(run->dev->bus, driver))) {
 		driver_load_for(run->dev);
 		free(driver_load(run->dev->bus, driver, &ignored));
 	}
@@ -343,9 +346,9 @@ int command_run(const struct device *dev, const struct request *request,
 	 * it registers. */
 	if (!releasing && find_driver(&run, &driver, e) < 0)
 		return -1;
-	if (!releasing && check_driver(&run, driver, e) < 0)
-		return -1;
 	if (device_binding(dev, &run.before, e) < 0)
+		return -1;
+	if (!releasing && check_driver(&run, driver, e) < 0)
 		return -1;
 	recorded = record_read(dev, &run.before, &run.record, e);
 	if (recorded < 0 && !sysfs_is_dry_run())

@@ -19,11 +19,12 @@ struct request {
 
 /* How a command talks to whoever wants it. */
 struct caller {
-	/* It has the lock. False: another of its IOMMU group has not. */
+	/* It has the lock. False: do not go on, as for the others below. */
 	bool (*locked)(void);
 	/* All checks passed. False: the caller has gone, do not begin. */
 	bool (*begin)(void);
-	/* The device has moved. False: another of its IOMMU group has not. */
+	/* The device has moved. False: it shall go back, as another of its IOMMU group
+	 * has not, or for any reason of given_up(). */
 	bool (*moved)(void);
 	/* NULL, or why a handoff should not go on: time is up, it is told to stop, or
 	 * another of its IOMMU group has failed. */

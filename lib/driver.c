@@ -331,7 +331,7 @@ bool driver_knows(const struct device *dev, const char *driver)
 
 	if (!modalias || have_driver(&fitting, dev->bus, driver))
 		return true;
-	own = modules_for(module);
+	own = modules_for(module ? module : driver); /* in a dry run, not loaded yet */
 	kmod_list_foreach(entry, own.list) {
 		struct kmod_module *one = kmod_module_get_module(entry);
 		_cleanup_names_ struct names aliases = aliases_of(one);

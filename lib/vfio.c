@@ -175,19 +175,35 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid
 bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard)
 {
 	_cleanup_free_ char *holders = NULL;
+	int err;
 
 	*guard = nodes->group ? open(nodes->group, O_RDWR | O_CLOEXEC) : -1;
 	if (nodes->group && *guard < 0 && errno == EBUSY)
 		return true;
 	if (!nodes->cdev && !nodes->others.n)
 		return false;
+	err = errno;
 	holders = vfio_holders(dev, nodes, getpid());
+	errno = err; /* of the open, for who needs the guard */
 	if (!holders)
 		return false;
 	if (*guard >= 0)
 		close(*guard);
 	*guard = -1;
 	return true;
+}
+
+bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
+		     int64_t deadline, int *guard)
+{
+	while (vfio_is_held(dev, nodes, guard)) {
+		_cleanup_free_ char *holders = vfio_holders(dev, nodes, getpid());
+
+		if ((holders && !starts_with(holders, "vfio-bind ")) || now() >= deadline)
+			return true;
+		sleep_for(10 * MSEC);
+	}
+	return false;
 }
 
 /* "WHAT: WHY", or for EBUSY who is in the way. */
@@ -273,25 +289,6 @@ static int reset_open_device(const struct device *dev, const struct vfio_nodes *
 	return 0;
 }
 
-/* Open the group; again while another vfio-bind only looks whether it is held. */
-static int open_group(const struct device *dev, const struct vfio_nodes *nodes,
-		      int64_t deadline)
-{
-	int fd;
-
-	while ((fd = open(nodes->group, O_RDWR | O_CLOEXEC)) < 0 && errno == EBUSY &&
-	       now() < deadline) {
-		_cleanup_free_ char *holders = vfio_holders(dev, nodes, getpid());
-
-		if (holders && !starts_with(holders, "vfio-bind ")) {
-			errno = EBUSY;
-			break;
-		}
-		sleep_for(10 * MSEC);
-	}
-	return fd;
-}
-
 int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 		struct error *e)
 {
@@ -305,7 +302,8 @@ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 		return error_set(e, STATUS_FAILED,
 				 "bound, but there is no node below /dev/vfio");
 	if (nodes.group) {
-		group = open_group(dev, &nodes, deadline);
+		if (vfio_stays_held(dev, &nodes, deadline, &group))
+			errno = EBUSY;
 		if (group < 0)
 			return failed(e, dev, &nodes, "cannot open its VFIO group");
 		if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)

@@ -39,6 +39,11 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
  * users out and does not block an unbind; true when it is held. */
 bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard);
 
+/* The same, but another vfio-bind that only looks is no holder: it is waited for, until
+ * @deadline. */
+bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
+		     int64_t deadline, int *guard);
+
 /* A VFIO-bound device, seen as its user will see it: the node is there, the group is
  * viable, and with @reset the device has been opened (nothing mapped), reset and closed.
  * Waits until @deadline while the kernel says EAGAIN.

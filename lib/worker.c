@@ -338,7 +338,7 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 
 		if (!same_set(other, worker))
 			continue;
-		if (other->reached < worker->reached)
+		if (other->stopping || other->reached < worker->reached)
 			return false;
 		/* A group opens once: they verify in turn. */
 		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
@@ -356,10 +356,13 @@ static void tell_stop(struct worker *worker, char word)
 	worker->stopping = true;
 }
 
-/* Start, let go on or stop whoever is due. */
-static void advance(struct workers *workers, const struct request *request,
-		    const struct listener *listener)
+/* Start, let go on or stop whoever is due. Returns whether one has ended by that, which
+ * the others of its set must hear of. */
+static bool advance_once(struct workers *workers, const struct request *request,
+			 const struct listener *listener)
 {
+	bool ended = false;
+
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
 		bool failed = set_failed(workers, worker);
@@ -375,14 +378,24 @@ static void advance(struct workers *workers, const struct request *request,
 		} else if (failed && !worker->stopping) {
 			tell_stop(worker, STOP_TOGETHER);
 		} else if (!worker->started && may_start(workers, worker)) {
-			if (start(worker, request, &e) < 0)
+			if (start(worker, request, &e) < 0) {
 				finish(worker, &e, listener);
+				ended = true;
+			}
 		} else if (worker->reached > worker->allowed && !worker->stopping &&
 			   may_go(workers, worker)) {
 			worker->allowed = worker->reached;
 			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
 		}
 	}
+	return ended;
+}
+
+static void advance(struct workers *workers, const struct request *request,
+		    const struct listener *listener)
+{
+	while (advance_once(workers, request, listener))
+		;
 }
 
 /* --- the wait ------------------------------------------------------------------ */
@@ -461,9 +474,10 @@ static bool all_finished(const struct workers *workers)
 static void give_up(struct worker *worker, const struct request *request,
 		    bool interrupted, const struct listener *listener)
 {
-	if (worker->allowed == PHASE_DONE ||
-	    (worker->reached > worker->allowed && !worker->stopping)) {
+	if (!worker->stopping &&
+	    (worker->allowed == PHASE_DONE || worker->reached > worker->allowed)) {
 		tell_stop(worker, STOP_TIMED_OUT);
+		worker->stopping = true;
 		worker->give_up_at = now() + GRACE_STEP;
 	} else {
 		leave(worker, request, interrupted ? "interrupted" : "timed out",

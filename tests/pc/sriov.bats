@@ -20,6 +20,11 @@ teardown() {
 	echo 0 >/sys/module/vfio_pci/parameters/enable_sriov
 }
 
+# has_children PID COUNT
+has_children() {
+	(($(pgrep -c -P "$1") == $2))
+}
+
 @test "a PF with VFs is refused, and told how many; without them it goes" {
 	vfs 3
 	for driver in vfio-pci none; do
@@ -66,6 +71,14 @@ teardown() {
 echo 0000:00:05.1 > /sys/bus/pci/drivers/vfio-pci/unbind
 echo 0000:00:05.1 > /sys/bus/pci/drivers/nvme/bind
 echo > $(realpath "$(syspath "$VF")")/driver_override" ]]
+	is_home "$VF" nvme
+}
+
+@test "a VF that was bound by a flag, by hand, keeps its driver" {
+	vfs 1
+	bind_vf "$VF"
+	echo nvme >"$(syspath "$VF")/driver_override"
+	vfio_bind 0 release "$VF"
 	is_home "$VF" nvme
 }
 
@@ -141,6 +154,22 @@ echo > $(realpath "$(syspath "$VF")")/driver_override" ]]
 	says "0000:00:05.2: timed out: held by vfio-open (pid $holder)"
 	device_is pci/0000:00:05.1 vfio-pci vfio-pci
 	device_is pci/0000:00:05.3 vfio-pci vfio-pci
+	let_go
+}
+
+@test "Ctrl-C when one of several is done: its status is no signal's" {
+	local status=0
+	vfs 2
+	vfio_bind 0 handoff pci/0000:00:05.2
+	hold "/dev/vfio/$(group_of pci/0000:00:05.2)" pci/0000:00:05.2
+	env --default-signal=INT vfio-bind handoff -d auto 0000:00:05.{1,2} 3>&- &
+	until_true 20 driver_is "$VF" vfio-pci
+	# Its worker has ended; that of the other waits.
+	until_true 20 has_children $! 1
+	kill -INT $!
+	wait $! || status=$?
+	((status == 3))
+	device_is "$VF" vfio-pci vfio-pci
 	let_go
 }
 

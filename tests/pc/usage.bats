@@ -179,6 +179,10 @@ dm_of() {
 		is_home "$NVME" nvme
 	done
 	vfio_bind 0 handoff --dry-run --force "$NVME" e1000e
+	# A dry run knows it with the module not loaded, too.
+	modprobe -r e1000e
+	vfio_bind 3 handoff --dry-run "$NVME" e1000e
+	modprobe e1000e
 	# One that says nothing of any hardware may be had.
 	vfio_bind 0 handoff "$NVME" pci-stub
 	device_is "$NVME" pci-stub pci-stub
