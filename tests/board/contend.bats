@@ -214,7 +214,7 @@ watcher() {
 }
 
 @test "the lock is there also when the command gave up at its deadline" {
-	echo 8000 >"$PARAMETERS/host_remove_ms"
+	echo $((8000 * DEADLINE)) >"$PARAMETERS/host_remove_ms"
 	vfio_bind 4 handoff -t "$DEADLINE" vbtest.0 vbtest-target
 	echo 0 >"$PARAMETERS/host_remove_ms"
 	run ! is_unlocked vbtest.0

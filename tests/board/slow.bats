@@ -82,7 +82,7 @@ is_pending() {
 @test "a slow remove: a handoff ends at its deadline or when told to, and is undone later" {
 	local before device write=drivers/vbtest-host/unbind back="the device is put back"
 	before=$(<$PARAMETERS/host_probes)
-	echo 8000 >$PARAMETERS/host_remove_ms
+	echo $((8000 * DEADLINE)) >$PARAMETERS/host_remove_ms
 	for device in vbtest.{1..3}; do
 		launch "$device" handoff "$device" vbtest-target -t 40
 	done
@@ -114,7 +114,7 @@ is_pending() {
 @test "a slow remove: a release ends at its deadline or when told to, and is completed later" {
 	local write=drivers/vbtest-target/unbind rest="the release is completed"
 	vfio_bind 0 handoff --driver=vbtest-target vbtest.0 vbtest.1
-	echo 6000 >$PARAMETERS/target_remove_ms
+	echo $((6000 * DEADLINE)) >$PARAMETERS/target_remove_ms
 	launch vbtest.1 release vbtest.1 -t 40
 	launch vbtest.0 release vbtest.0 -t "$DEADLINE"
 	until_true 20 driver_is vbtest.1 none
@@ -130,8 +130,8 @@ is_pending() {
 @test "a slow probe: the same" {
 	local back="the device is put back" rest="the release is completed"
 	vfio_bind 0 handoff vbtest.2 vbtest-target
-	echo 6000 >$PARAMETERS/target_probe_ms
-	echo 6000 >$PARAMETERS/host_probe_ms
+	echo $((6000 * DEADLINE)) >$PARAMETERS/target_probe_ms
+	echo $((6000 * DEADLINE)) >$PARAMETERS/host_probe_ms
 	launch vbtest.1 handoff vbtest.1 vbtest-target -t 40
 	launch vbtest.0 handoff vbtest.0 vbtest-target -t "$DEADLINE"
 	launch vbtest.2 release vbtest.2 -t "$DEADLINE"
