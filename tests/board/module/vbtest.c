@@ -100,6 +100,7 @@ static void test_remove(struct platform_device *pdev)
 static const struct platform_device_id host_ids[] = {{"vbtest"}, {}};
 static const struct platform_device_id nobind_ids[] = {{"vbnobind"}, {}};
 MODULE_DEVICE_TABLE(platform, host_ids);
+MODULE_DEVICE_TABLE(platform, nobind_ids);
 
 static struct behaviour host = {
 	.driver =
