@@ -301,27 +301,9 @@ char *driver_load_vfio(const struct device *dev, struct error *e)
 	return NULL;
 }
 
-/* Does one of them have this driver on @bus? */
-static bool have_driver(const struct modules *modules, const char *bus,
-			const char *driver)
-{
-	struct kmod_list *entry;
-	bool have = false;
-
-	kmod_list_foreach(entry, modules->list) {
-		struct kmod_module *module = kmod_module_get_module(entry);
-		_cleanup_names_ struct names drivers = drivers_of(module, bus);
-
-		for (size_t i = 0; i < drivers.n; i++)
-			have |= streq(drivers.name[i], driver);
-		kmod_module_unref(module);
-	}
-	return have;
-}
-
 bool driver_knows(const struct device *dev, const char *driver)
 {
-	_cleanup_modules_ struct modules fitting = modules_for_device(dev);
+	_cleanup_names_ struct names fitting = driver_candidates(dev);
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
 	_cleanup_free_ char *module = sysfs_link(dir, "module");
@@ -329,7 +311,11 @@ bool driver_knows(const struct device *dev, const char *driver)
 	struct kmod_list *entry;
 	bool says = false;
 
-	if (!modalias || have_driver(&fitting, dev->bus, driver))
+	for (size_t i = 0; i < fitting.n; i++) {
+		if (streq(fitting.name[i], driver))
+			return true;
+	}
+	if (!modalias)
 		return true;
 	own = modules_for(module ? module : driver); /* in a dry run, not loaded yet */
 	kmod_list_foreach(entry, own.list) {

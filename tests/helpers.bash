@@ -150,6 +150,11 @@ group_of() {
 	echo "${link##*/}"
 }
 
+# group_is_home: the PC's IOMMU group of three is, each on its host driver.
+group_is_home() {
+	is_home "$LPC" lpc_ich && is_home "$AHCI" ahci && is_home "$SMBUS" i801_smbus
+}
+
 # hold NODE DEVICE: a process that uses it through VFIO. Its pid is in $holder.
 holders=()
 hold() {

@@ -24,10 +24,6 @@ teardown() {
 	home "$SMBUS" i801_smbus
 }
 
-group_is_home() {
-	is_home "$LPC" lpc_ich && is_home "$AHCI" ahci && is_home "$SMBUS" i801_smbus
-}
-
 # contender END FILE COMMAND...: runs each COMMAND, of words, in turn until END, and once at
 # least. What was neither done nor refused, or took too long, goes to FILE.bad; and what
 # was refused to FILE.refused.

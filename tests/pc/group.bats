@@ -26,12 +26,6 @@ teardown() {
 	until_true 20 test -b /dev/sda
 }
 
-all_home() {
-	is_home "$LPC" lpc_ich
-	is_home "$AHCI" ahci
-	is_home "$SMBUS" i801_smbus
-}
-
 all_taken() {
 	local member
 	for member in "${members[@]}"; do device_is "$member" vfio-pci vfio-pci; done
@@ -48,13 +42,13 @@ all_taken() {
 		[[ $output != *"${members[i]#*/} ("* ]]
 		says "hint: --group takes these as well"
 	done
-	all_home
+	group_is_home
 }
 
 @test "two of three: refused, naming the third alone" {
 	vfio_bind 3 handoff -d auto "$LPC" "$AHCI"
 	says "0000:00:1f.0: IOMMU group ${group##*/} is not viable: in it with host drivers: 0000:00:1f.3 (i801_smbus)"
-	all_home
+	group_is_home
 }
 
 @test "--group: all go, a user opens each, and all come back to the drivers they had" {
@@ -69,7 +63,7 @@ all_taken() {
 		done
 		vfio_bind 0 release --group "${members[3 - round]}"
 		[[ ! $output ]]
-		all_home
+		group_is_home
 	done
 }
 
@@ -79,7 +73,7 @@ all_taken() {
 	vfio_bind 0 handoff --group -v "$SMBUS"
 	[[ ! $output ]]
 	vfio_bind 0 release "${members[@]}"
-	all_home
+	group_is_home
 }
 
 @test "a group parked whole" {
@@ -87,7 +81,7 @@ all_taken() {
 	vfio_bind 0 handoff --group "$LPC" none
 	for member in "${members[@]}"; do device_is "$member" none none; done
 	vfio_bind 0 release --group "$LPC"
-	all_home
+	group_is_home
 }
 
 @test "members without a driver, or on pci-stub, are in nobody's way" {
@@ -98,7 +92,7 @@ all_taken() {
 	vfio_bind 0 handoff "$AHCI"
 	run -0 vfio-open "$group" "${AHCI#*/}"
 	vfio_bind 0 release --group "$AHCI"
-	all_home
+	group_is_home
 }
 
 @test "a member that is in use: none is touched" {
@@ -109,13 +103,13 @@ all_taken() {
 	says "0000:00:1f.0: another device of its IOMMU group cannot be taken: nothing was touched"
 	says "0000:00:1f.3: another device of its IOMMU group cannot be taken: nothing was touched"
 	umount "$BATS_TEST_TMPDIR"
-	all_home
+	group_is_home
 }
 
 @test "a member that cannot be reset, and must be: none is touched" {
 	vfio_bind 1 handoff --group --reset=always "$LPC"
 	says "cannot be reset: it has no reset attribute"
-	all_home
+	group_is_home
 }
 
 @test "a member that another command has locked: none is touched, and it is named" {
@@ -127,7 +121,7 @@ all_taken() {
 	says "0000:00:1f.0: timed out: nothing was touched"
 	says "0000:00:1f.3: another device of its IOMMU group cannot be taken: nothing was touched"
 	exec {lock}<&-
-	all_home
+	group_is_home
 }
 
 @test "a held member: nobody of its group is to be had, nor goes home" {
@@ -145,7 +139,7 @@ all_taken() {
 	all_taken
 	let_go
 	vfio_bind 0 release --group "$AHCI"
-	all_home
+	group_is_home
 }
 
 @test "a parked member does not go home while another one is held" {

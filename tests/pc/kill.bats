@@ -159,11 +159,6 @@ ended() {
 	fi
 }
 
-group_is_home() {
-	local member
-	for member in "${GROUP[@]}"; do is_home "$member" "${HOST[$member]}" || return; done
-}
-
 @test "one worker of a group is killed: the others go back, and a release ends well" {
 	local member worker
 	for member in "${GROUP[@]}"; do
