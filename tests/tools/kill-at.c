@@ -115,12 +115,17 @@ static int signal_of(int status, bool first)
 	return signal;
 }
 
-/* Kill them all, and wait until they are gone; also one that was just being forked. */
+/* Kill them all at once, and wait until they are gone; also one that was just being
+ * forked. They share this CPU, and get none of it until the last one is killed: a worker
+ * that saw its parent go first would be killed in the middle of its undo. */
 static void kill_all(void)
 {
+	const struct sched_param alone = {.sched_priority = 1};
 	int status;
 	pid_t pid;
 
+	if (sched_setscheduler(0, SCHED_FIFO, &alone) < 0)
+		die("sched_setscheduler");
 	for (int i = 0; i < n_processes; i++) {
 		if (processes[i])
 			kill(processes[i], SIGKILL);
