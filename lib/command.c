@@ -248,11 +248,12 @@ static int take(struct run *run, const struct binding *to, struct error *e)
 	run->guard = -1;
 	if (there && reset != RESET_ALWAYS)
 		reset = RESET_NEVER; /* nothing is written, and all verified */
-	if (run->request->command == COMMAND_HANDOFF && run->caller->moved() &&
+	if (run->request->command == COMMAND_HANDOFF &&
+	    run->caller->may_pass(PHASE_MOVED) &&
 	    binding_reset(run->dev, to, reset, &patience, e) < 0)
 		return undo(run, e);
 	reason = run->caller->given_up();
-	if (!reason && run->caller->done())
+	if (!reason && run->caller->may_pass(PHASE_DONE))
 		return 0;
 	error_set(e, STATUS_FAILED, "%s", run->caller->given_up());
 	return undo(run, e);
@@ -339,7 +340,7 @@ int command_run(const struct device *dev, const struct request *request,
 
 	if (!sysfs_is_dry_run() && (lock = record_lock(dev, e)) < 0)
 		return -1;
-	if (!caller->locked())
+	if (!caller->may_pass(PHASE_LOCKED))
 		return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
 				 caller->given_up());
 	/* The module first: once the flag is there, the driver would take the device as
@@ -379,7 +380,7 @@ int command_run(const struct device *dev, const struct request *request,
 		return -1;
 	if (!binding_equal(&run.before, &to) && check_writable(dev, e) < 0)
 		return -1;
-	if (!caller->begin())
+	if (!caller->may_pass(PHASE_READY))
 		return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
 				 caller->given_up());
 	return releasing ? release(&run, &to, e) : take(&run, &to, e);

@@ -17,21 +17,24 @@ struct request {
 	const struct devices *together; /* all devices of the command */
 };
 
+/* How far a command has come with its device. */
+enum phase {
+	PHASE_NONE,
+	PHASE_LOCKED, /* it has its lock; nobody looks at the group before all have */
+	PHASE_READY,  /* all is checked, nothing touched */
+	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified */
+	PHASE_DONE,   /* a pin or handoff: verified */
+};
+
 /* How a command talks to whoever wants it. */
 struct caller {
-	/* It has the lock. False: do not go on, as for the others below. */
-	bool (*locked)(void);
-	/* All checks passed. False: the caller has gone, do not begin. */
-	bool (*begin)(void);
-	/* The device has moved. False: it shall go back, as another of its IOMMU group
-	 * has not, or for any reason of given_up(). */
-	bool (*moved)(void);
+	/* It has come so far. False: it is not to go on, for the reason of given_up();
+	 * what it has done is undone. */
+	bool (*may_pass)(enum phase phase);
 	/* NULL, or why a handoff should not go on: time is up, it is told to stop, or
 	 * another of its IOMMU group has failed. */
 	const char *(*given_up)(void);
 	void (*warn)(const struct error *e);
-	/* A pin or handoff has succeeded. False: the caller does not want it any more. */
-	bool (*done)(void);
 };
 
 /* Returns 0, or -1 with @e, whose status tells what has become of the

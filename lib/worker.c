@@ -26,14 +26,6 @@ enum what {
 	WHAT_RESULT,
 };
 
-enum phase {
-	PHASE_NONE,
-	PHASE_LOCKED, /* it has its lock; nobody looks at the group before all have */
-	PHASE_READY,  /* all is checked, nothing touched */
-	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified */
-	PHASE_DONE,   /* verified; without GO it is undone */
-};
-
 struct message {
 	enum what what;
 	enum phase phase;
@@ -112,7 +104,9 @@ static const char *given_up(void)
 }
 
 /* Say that the phase is over, and wait for GO, which comes when all of the set are so
- * far. It is the parent that gives up: else it could say GO to one that just has. */
+ * far. It is the parent that gives up: else it could say GO to one that just has.
+ * Until it is READY nothing is touched, and the worker goes with its parent; from then on
+ * it is on its own. */
 static bool may_pass(enum phase phase)
 {
 	char word = 0;
@@ -124,36 +118,15 @@ static bool may_pass(enum phase phase)
 	n = recv(parent, &word, 1, 0);
 	if (n != 1 || word != GO)
 		stop(n, word);
+	else if (phase == PHASE_READY)
+		prctl(PR_SET_PDEATHSIG, 0);
 	return !stopped;
-}
-
-static bool locked(void)
-{
-	return may_pass(PHASE_LOCKED);
-}
-
-/* Until now nothing is touched, and the worker goes with its parent. From GO on it is on
- * its own. */
-static bool begin(void)
-{
-	return may_pass(PHASE_READY) && prctl(PR_SET_PDEATHSIG, 0) == 0;
-}
-
-static bool moved(void)
-{
-	return may_pass(PHASE_MOVED);
-}
-
-static bool done(void)
-{
-	return may_pass(PHASE_DONE);
 }
 
 static void __attribute__((noreturn))
 work(const struct device *dev, const struct request *request, int socket)
 {
-	static const struct caller caller = {locked,   begin,	    moved,
-					     given_up, say_warning, done};
+	static const struct caller caller = {may_pass, given_up, say_warning};
 	struct error e = {0};
 	sigset_t all;
 
@@ -254,6 +227,7 @@ static void leave(struct worker *worker, const struct request *request,
 		error_set(&e, STATUS_REFUSED, "%s: locked by %s%s%s", reason,
 			  locker ? locker : "another process", held ? "; " : "",
 			  held ? held : "");
+		error_hint(&e, "try again when that process has ended; do not kill it");
 		finish(worker, &e, listener);
 		return;
 	}
