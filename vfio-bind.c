@@ -3,6 +3,7 @@
  *
  * The command line, and all that is said to the user. What the commands mean for a
  * device is in lib/command.c. */
+#include "lib/driver.h"
 #include "lib/group.h"
 #include "lib/list.h"
 #include "lib/pci.h"
@@ -93,19 +94,21 @@ static const struct {
 	  "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
 	{HANDOFF,
 	 {"force", 'f', 0, 0,
-	  "do not ask whether it is in use by the host, or DRIVER is for it", 0}},
+	  "do not ask whether it is in use by the host, nor whether DRIVER is for it",
+	  0}},
 	{RELEASE, {"force", 'f', 0, 0, "do not ask whether it is in use by the host", 0}},
 	{HANDOFF,
 	 {"group", 'g', 0, 0, "each DEVICE with all of its IOMMU group, all or none", 0}},
 	{RELEASE,
 	 {"group", 'g', 0, 0, "each DEVICE with all that was taken of its IOMMU group",
 	  0}},
-	{LIST, {"group", 'g', 0, 0, "below their IOMMU groups", 0}},
+	{LIST, {"group", 'g', 0, 0, "show IOMMU groups, and all members of them", 0}},
 	{TAKING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
 	{HANDOFF,
 	 {"reset", KEY_RESET, "WHEN", 0,
-	  "reset it: auto (if it can; default), always or never", 0}},
-	{TAKING, {"timeout", 't', "SECONDS", 0, "wait no longer (default 30)", 0}},
+	  "reset it: auto (if it moves, and can; default), always or never", 0}},
+	{TAKING,
+	 {"timeout", 't', "SECONDS", 0, "wait no longer than SECONDS (default 30)", 0}},
 	{TAKING, {"verbose", 'v', 0, 0, "print the kernel writes as they are made", 0}},
 	{LIST | TAKING, {0, 'h', 0, OPTION_HIDDEN, 0, 0}},
 };
@@ -180,6 +183,10 @@ static bool find(const char *name, bool taking, struct device *dev)
 	if (device_find(name, dev, &e) < 0) {
 		if (arg_all)
 			return false; /* it was removed, and its record is void */
+		if (arg_request.command == COMMAND_RELEASE)
+			error_hint(&e,
+				   "an interface or a disk goes with its driver: name "
+				   "the device as '" PROGRAM " list --taken' does");
 		complain(NULL, "", &e);
 		fail(e.status);
 		return false;
@@ -257,7 +264,7 @@ static int run_taking(void)
 		add(&devices, recorded.name[i], true);
 	for (size_t i = 0; i < arg_n_operands; i++)
 		add(&devices, arg_operands[i], true);
-	if (!devices.n)
+	if (!devices.n || (worst && arg_request.command != COMMAND_RELEASE))
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	/* Nobody reading our messages is no reason to leave a device half way. */
@@ -291,6 +298,13 @@ static void parse_reset(struct argp_state *state, const char *when)
 	argp_error(state, "--reset is auto, always or never, not '%.64s'", when);
 }
 
+static void parse_format(struct argp_state *state, enum list_format format)
+{
+	if (arg_list.format != LIST_TABLE && arg_list.format != format)
+		argp_error(state, "--json and --raw exclude each other");
+	arg_list.format = format;
+}
+
 static void parse_timeout(struct argp_state *state, const char *seconds)
 {
 	char *end;
@@ -298,7 +312,10 @@ static void parse_timeout(struct argp_state *state, const char *seconds)
 	arg_timeout = strtod(seconds, &end);
 	if (end == seconds || *end || !isfinite(arg_timeout) || arg_timeout <= 0 ||
 	    arg_timeout > 1e6)
-		argp_error(state, "not a number of seconds above 0: '%.64s'", seconds);
+		argp_error(state,
+			   "--timeout is a number of seconds above 0, up to 1000000, "
+			   "not '%.64s'",
+			   seconds);
 }
 
 /* The operands are known: make of them what this command does. */
@@ -322,11 +339,11 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		arg_request.recorded = true; /* what others have taken is theirs */
 	if (!(command->bit & (PIN | HANDOFF)))
 		return;
-	arg_request.driver = command->bit == PIN ? "none" : NULL;
-	if (arg_driver)
-		arg_request.driver = streq(arg_driver, "auto") ? NULL : arg_driver;
-	else if (arg_n_operands == 2)
-		arg_request.driver = arg_operands[--arg_n_operands];
+	if (!arg_driver && arg_n_operands == 2)
+		arg_driver = arg_operands[--arg_n_operands];
+	else if (!arg_driver)
+		arg_driver = command->bit == PIN ? DRIVER_NONE : "auto";
+	arg_request.driver = streq(arg_driver, "auto") ? NULL : arg_driver;
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -338,10 +355,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		arg_list.bus = arg;
 		break;
 	case 'J':
-		arg_list.format = LIST_JSON;
-		break;
 	case 'r':
-		arg_list.format = LIST_RAW;
+		parse_format(state, key == 'J' ? LIST_JSON : LIST_RAW);
 		break;
 	case 'o':
 		arg_list.columns = arg;
@@ -427,7 +442,7 @@ static char *help_commands(int key, const char *text, void *input)
 
 		append(&list, "\n", line);
 	}
-	append(&list, "\n\n", "'" PROGRAM " COMMAND --help' tells about each.");
+	append(&list, "\n\n", "'" PROGRAM " COMMAND --help' describes each.");
 	return list;
 }
 

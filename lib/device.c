@@ -2,7 +2,6 @@
 #include "device.h"
 #include "sysfs.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <libgen.h>
 #include <libudev.h>
@@ -143,12 +142,12 @@ static void match_on_buses(struct devices *matches, const char *name)
 	}
 }
 
-/* An interface or a disk stands for the device it is the function of: the nearest one
- * on a bus, and for virtio, whose devices are one to a transport, the transport. A
- * disk behind a shared controller does not stand for the controller. */
-static void match_function(struct devices *matches, const char *class, const char *name)
+/* An interface or a disk, at @class_path, stands for the device it is the function of:
+ * the nearest one on a bus, and for virtio, whose devices are one to a transport, the
+ * transport. A disk behind a shared controller does not stand for the controller. */
+static void match_function(struct devices *matches, const char *class_path)
 {
-	_cleanup_free_ char *path = format("/sys/class/%s/%s/device", class, name);
+	_cleanup_free_ char *path = format("%s/device", class_path);
 	size_t before = matches->n;
 
 	while (access(path, F_OK) == 0 && matches->n == before) {
@@ -183,24 +182,24 @@ static void match_multipath(struct devices *matches, const char *name)
 	}
 }
 
-static bool is_short_pci_address(const char *name)
+/* A PCI address without its domain, which is 0000. */
+static void match_short_pci(struct devices *matches, const char *name)
 {
-	return strlen(name) == strlen("01:00.0") && isxdigit((unsigned char)name[0]) &&
-	       isxdigit((unsigned char)name[1]) && name[2] == ':' &&
-	       isxdigit((unsigned char)name[3]) && isxdigit((unsigned char)name[4]) &&
-	       name[5] == '.' && name[6] >= '0' && name[6] <= '7';
+	_cleanup_free_ char *path = format("/sys/bus/pci/devices/0000:%s", name);
+
+	if (!strchr(name, '/'))
+		match(matches, path);
 }
 
 static void match_name(struct devices *matches, const char *name)
 {
-	match_on_buses(matches, name);
-	if (is_short_pci_address(name)) {
-		_cleanup_free_ char *full = format("/sys/bus/pci/devices/0000:%s", name);
+	_cleanup_free_ char *interface = format("/sys/class/net/%s", name);
+	_cleanup_free_ char *disk = format("/sys/class/block/%s", name);
 
-		match(matches, full);
-	}
-	match_function(matches, "net", name);
-	match_function(matches, "block", name);
+	match_on_buses(matches, name);
+	match_short_pci(matches, name);
+	match_function(matches, interface);
+	match_function(matches, disk);
 	if (matches->n == 0 && starts_with(name, "nvme"))
 		match_multipath(matches, name);
 }
@@ -214,6 +213,8 @@ static void match_bus_and_name(struct devices *matches, const char *name)
 	if (slash > name && slash[1] && !strchr(slash + 1, '/') &&
 	    !streq(slash + 1, ".") && !streq(slash + 1, ".."))
 		match(matches, path);
+	if (starts_with(name, "pci/"))
+		match_short_pci(matches, slash + 1);
 }
 
 /* Drop those that cannot be flagged, if another can. */
@@ -240,13 +241,16 @@ int device_find(const char *name, struct device *dev, struct error *e)
 	_cleanup_devices_ struct devices found = {0};
 	_cleanup_free_ char *list = NULL;
 
-	if (name[0] == '/')
+	if (name[0] == '/') {
 		match(&found, name);
-	else if (strchr(name, '/'))
+		if (found.n == 0)
+			match_function(&found, name);
+	} else if (strchr(name, '/')) {
 		match_bus_and_name(&found, name);
-	else if (*name && !streq(name, ".") && !streq(name, "..") &&
-		 strlen(name) <= NAME_MAX)
+	} else if (*name && !streq(name, ".") && !streq(name, "..") &&
+		   strlen(name) <= NAME_MAX) {
 		match_name(&found, name);
+	}
 	narrow(&found);
 
 	for (size_t i = 0; i < found.n; i++) {

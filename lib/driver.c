@@ -123,7 +123,9 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 {
 	bool sane = strlen(name) <= NAME_MAX && !strpbrk(name, "/\n");
 	_cleanup_modules_ struct modules modules = {0};
+	_cleanup_device_ struct device other = {0};
 	char *driver = driver_registered(bus, name);
+	struct error ignored;
 	int err;
 
 	if (driver)
@@ -145,7 +147,10 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 			  *name ? name : "''", bus,
 			  modules.list ? ", even with the module of that name loaded"
 				       : "");
-	if (!modules.list)
+	if (device_find(name, &other, &ignored) == 0)
+		error_hint(e, "that is a device: handoff takes several of them with "
+			      "--driver=DRIVER");
+	else if (!modules.list)
 		error_hint(e, "no module has that name either; if the driver's module is "
 			      "named differently, load it first");
 	return NULL;

@@ -142,7 +142,7 @@ static const struct column {
 	{"CLASS", "PCI class and subclass", cell_class, false, 0},
 	{"PF", "the PF of this VF", cell_pf, false, 0},
 	{"VFS", "VFs of this PF: enabled/possible", cell_vfs, false, 0},
-	{"RESET", "methods to reset it, the first that works", cell_reset, false, 0},
+	{"RESET", "methods to reset it, in the kernel's order", cell_reset, false, 0},
 	{"MODALIAS", "modalias", cell_modalias, false, 0},
 	{"PATH", "sysfs path", cell_path, false, 0},
 };
@@ -173,7 +173,8 @@ static int select_column(struct selection *selection, const char *name, struct e
 		selection->column[selection->n++] = &columns[i];
 		return 0;
 	}
-	return error_set(e, STATUS_USAGE, "unknown column: '%.64s'", name);
+	error_set(e, STATUS_USAGE, "unknown column: '%.64s'", name);
+	return error_hint(e, "vfio-bind list --help shows the columns");
 }
 
 static int select_columns(struct selection *selection, const char *names, struct error *e)
@@ -210,22 +211,31 @@ static int compare(const void *a, const void *b)
 		       : strverscmp(x->dev.name, y->dev.name);
 }
 
-/* All devices on the buses that have a driver_override. */
-static int enumerate(const char *bus, struct devices *devices, struct error *e)
+/* @bus is one of the kernel's; NULL: any. */
+static int check_bus(const struct names *buses, const char *bus, struct error *e)
 {
-	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
+	if (!buses->n)
+		return error_set(e, STATUS_FAILED, "cannot read /sys/bus: %s",
+				 strerror(errno));
+	for (size_t i = 0; i < buses->n; i++) {
+		if (streq(bus, buses->name[i]))
+			return 0;
+	}
+	return bus ? error_set(e, STATUS_USAGE, "no such bus: '%.64s'", bus) : 0;
+}
+
+/* All devices on these buses, or one of them, that have a driver_override. */
+static void enumerate(const struct names *buses, const char *bus, struct devices *devices)
+{
 	struct udev *udev = udev_new();
 	struct udev_enumerate *all = udev ? udev_enumerate_new(udev) : NULL;
 	struct udev_list_entry *entry;
-	bool any = false;
 
-	for (size_t i = 0; all && i < buses.n; i++) {
-		if (bus && !streq(bus, buses.name[i]))
-			continue;
-		udev_enumerate_add_match_subsystem(all, buses.name[i]);
-		any = true;
+	for (size_t i = 0; all && i < buses->n; i++) {
+		if (!bus || streq(bus, buses->name[i]))
+			udev_enumerate_add_match_subsystem(all, buses->name[i]);
 	}
-	if (any && udev_enumerate_scan_devices(all) >= 0) {
+	if (all && udev_enumerate_scan_devices(all) >= 0) {
 		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all)) {
 			const char *path = udev_list_entry_get_name(entry);
 			struct device dev;
@@ -237,9 +247,6 @@ static int enumerate(const char *bus, struct devices *devices, struct error *e)
 	}
 	udev_enumerate_unref(all);
 	udev_unref(udev);
-	if (!any)
-		return error_set(e, STATUS_USAGE, "no such bus: '%.64s'", bus ? bus : "");
-	return 0;
 }
 
 /* The devices with all members of their groups. */
@@ -302,15 +309,16 @@ static struct libscols_line *new_line(struct libscols_table *table,
 	return line;
 }
 
-/* The line above those of a group: its number, and nothing else. */
+/* The line above those of a group: its number, and in column @label, if that is one, a
+ * name for people. */
 static struct libscols_line *group_line(struct libscols_table *table, const char *group,
-					const struct selection *selection)
+					const struct selection *selection, size_t label)
 {
 	struct libscols_line *line = new_line(table, NULL);
-	_cleanup_free_ char *label = format("group %s", group);
+	_cleanup_free_ char *name = format("group %s", group);
 
 	for (size_t c = 0; c < selection->n; c++) {
-		const char *text = c == 0				      ? label
+		const char *text = c == label				      ? name
 				   : selection->column[c]->cell == cell_group ? group
 									      : NULL;
 
@@ -320,11 +328,23 @@ static struct libscols_line *group_line(struct libscols_table *table, const char
 	return line;
 }
 
+/* The column that groups and their members are named in: DEVICE, or the first. */
+static size_t tree_column(const struct selection *selection)
+{
+	for (size_t c = 0; c < selection->n; c++) {
+		if (selection->column[c]->cell == cell_device)
+			return c;
+	}
+	return 0;
+}
+
 static void print(struct row *rows, size_t n, const struct list_options *options,
 		  const struct selection *selection)
 {
 	struct libscols_table *table = scols_new_table();
 	bool tree = options->group && options->format != LIST_RAW;
+	size_t trunk = tree_column(selection);
+	size_t label = options->format == LIST_JSON ? SIZE_MAX : trunk;
 	struct libscols_line *parent = NULL;
 	const char *group = NULL; /* the parent's */
 
@@ -337,7 +357,7 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 	for (size_t c = 0; c < selection->n; c++)
 		scols_table_new_column(table, selection->column[c]->name, 0,
 				       selection->column[c]->flags |
-					       (tree && c == 0 ? SCOLS_FL_TREE : 0));
+					       (tree && c == trunk ? SCOLS_FL_TREE : 0));
 	for (size_t i = 0; i < n; i++) {
 		struct libscols_line *line;
 
@@ -345,7 +365,8 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 			continue;
 		if (tree && !streq(rows[i].group, group)) {
 			group = rows[i].group;
-			parent = group ? group_line(table, group, selection) : NULL;
+			parent =
+				group ? group_line(table, group, selection, label) : NULL;
 		}
 		line = new_line(table, parent);
 		for (size_t c = 0; c < selection->n; c++) {
@@ -362,15 +383,17 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 int list_print(const struct devices *devices, const struct list_options *options,
 	       struct error *e)
 {
+	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
 	_cleanup_devices_ struct devices all = {0};
 	struct selection selection;
 	struct row *rows;
 
-	if (select_columns(&selection, options->columns, e) < 0)
+	if (check_bus(&buses, options->bus, e) < 0 ||
+	    select_columns(&selection, options->columns, e) < 0)
 		return -1;
 	scols_init_debug(0);
-	if (!devices->n && enumerate(options->bus, &all, e) < 0)
-		return -1;
+	if (!devices->n)
+		enumerate(&buses, options->bus, &all);
 	for (size_t i = 0; i < devices->n; i++) {
 		struct device dev = device_copy(&devices->dev[i]);
 

@@ -128,11 +128,13 @@ static bool is_block(const char *node, dev_t number)
 	       st.st_rdev == number;
 }
 
+#define MOUNTS "/proc/self/mountinfo"
+
 /* Where the block device is mounted (proc_pid_mountinfo(5)); the source is looked at
  * too, as btrfs and its like show a number of their own. */
 static void mounts_check(const char *chain, dev_t number, char **uses)
 {
-	FILE *file = fopen("/proc/self/mountinfo", "re");
+	FILE *file = fopen(MOUNTS, "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 
@@ -301,6 +303,9 @@ int usage_check(const struct device *dev, struct error *e)
 	if (interfaces.n && getifaddrs(&addresses) < 0)
 		return error_set(e, STATUS_REFUSED, "cannot tell its addresses: %s",
 				 strerror(errno));
+	if (disks.n && access(MOUNTS, R_OK) < 0)
+		return error_set(e, STATUS_REFUSED, "cannot tell what is mounted: %s: %s",
+				 MOUNTS, strerror(errno));
 	for (size_t i = 0; i < interfaces.n; i++)
 		interface_check(interfaces.name[i], addresses, &uses);
 	freeifaddrs(addresses);
@@ -317,7 +322,7 @@ int usage_check(const struct device *dev, struct error *e)
 	if (!uses)
 		return 0;
 	error_set(e, STATUS_REFUSED, "in use: %s", uses);
-	return error_hint(e, "--force takes it all the same");
+	return error_hint(e, "end that use first; --force takes it all the same");
 }
 
 char *usage_names(const struct device *dev)

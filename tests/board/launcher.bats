@@ -50,6 +50,14 @@ start_guest() {
 	is_home "$NIC" "$NIC_DRIVER"
 }
 
+@test "a device that is named by its interface, whose name goes with the host's driver" {
+	run -0 "$launch" "$(ls "$(syspath "$NIC")/net")" "$vmm" "$NIC"
+	says platform
+	is_home "$NIC" "$NIC_DRIVER"
+	run -2 "$launch" eth9 "$vmm" "$NIC"
+	says "eth9: no such device"
+}
+
 @test "the VMM is killed: the device is home" {
 	start_guest
 	device_is "$NIC" vfio-platform vfio-platform
@@ -81,7 +89,8 @@ start_guest() {
 	start_guest
 	cat >"$BATS_TEST_TMPDIR/vfio-bind" <<-EOF
 		#!/bin/sh
-		exec $(type -P vfio-bind) "\$@" --timeout=1
+		[ "\$1" = list ] || set -- "\$@" --timeout=1
+		exec $(type -P vfio-bind) "\$@"
 	EOF
 	chmod +x "$BATS_TEST_TMPDIR/vfio-bind"
 	PATH=$BATS_TEST_TMPDIR:$PATH run -3 timeout "$LIMIT" "$launch" "$NIC" "$vmm" "$NIC"

@@ -54,7 +54,7 @@ in_use() {
 	shift
 	printf -v reasons '; %s' "$@"
 	vfio_bind 3 handoff "$device" none
-	[[ $output == "vfio-bind: $device: in use: ${reasons#; }"$'\n'"vfio-bind: hint: --force"* ]] ||
+	[[ $output == "vfio-bind: $device: in use: ${reasons#; }"$'\n'"vfio-bind: hint: "*"--force"* ]] ||
 		{ echo "it said:" "$output" "not: ${reasons#; }" && return 1; }
 	is_home "$device" "$driver"
 	vfio_bind 0 handoff --dry-run --force "$device" none

@@ -137,7 +137,8 @@ long_name() {
 @test "a time-out that is no number of seconds" {
 	local seconds
 	for seconds in '' 0 -1 0.0 x 5x '5 s' nan inf -inf 1e999 1e7; do
-		misuse "not a number of seconds above 0: '$seconds'" pin -n --timeout="$seconds" a
+		misuse "--timeout is a number of seconds above 0, up to 1000000, not '$seconds'" \
+			pin -n --timeout="$seconds" a
 	done
 	for seconds in 1 0.5 1e3; do
 		misuse "no such device" handoff -n --timeout="$seconds" nix
@@ -221,6 +222,34 @@ long_name() {
 	misuse "no such bus: ''" list --bus=
 	misuse "no such bus: '..'" list --bus=..
 	misuse "no such bus: 'Platform'" list --bus=Platform
+}
+
+@test "a bus that there is not, with a device, and two formats at once" {
+	misuse "--json and --raw exclude each other" list --json --raw
+	misuse "--json and --raw exclude each other" list -rJ
+	read -r bus device < <(vfio-bind list -nro BUS,DEVICE) ||
+		skip "this host has no device that can be flagged"
+	misuse "no such bus: 'bogus'" list --bus=bogus "$bus/$device"
+}
+
+@test "of several devices one is not there: a handoff begins with none" {
+	local bus device
+	read -r bus device < <(vfio-bind list -nro BUS,DEVICE) ||
+		skip "this host has no device that can be flagged"
+	misuse "nix: no such device" handoff -n --driver=none "$bus/$device" nix
+	# A release is cleaning up: it goes on with the others.
+	run --separate-stderr vfio-bind release -nv nix "$bus/$device"
+	[[ $status == 2 && ${#stderr_lines[@]} == 2 ]]
+	[[ ${stderr_lines[0]} == "vfio-bind: nix: no such device" ]]
+	[[ ${stderr_lines[1]} == "vfio-bind: hint: "*"list --taken"* ]]
+}
+
+@test "a device in the place of a driver" {
+	local bus device
+	read -r bus device < <(vfio-bind list -nro BUS,DEVICE) ||
+		skip "this host has no device that can be flagged"
+	misuse "no driver $device on the $bus bus" handoff -n "$bus/$device" "$device"
+	[[ ${stderr_lines[1]} == "vfio-bind: hint: that is a device: "*"--driver=DRIVER" ]]
 }
 
 @test "every column can be asked for, in either case" {

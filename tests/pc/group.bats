@@ -194,6 +194,13 @@ all_taken() {
 	run -0 vfio-bind list --group -nro DEVICE,DRIVER "$NIC_BELOW"
 	[[ $output == "0000:00:14.0 pcieport"$'\n'"0000:01:00.0 e1000e" ]]
 
+	# The name of a group stands where those of devices do, and in JSON nowhere.
+	run -0 vfio-bind list --group -no DRIVER,DEVICE "$AHCI"
+	[[ ${lines[0]} == *"group ${group##*/}"* && ${lines[1]} == "lpc_ich "*"0000:00:1f.0"* ]]
+	run -0 vfio-bind list --group --json -o DRIVER,GROUP "$AHCI"
+	[[ $(jq -c '.devices[0] | del(.children)' <<<"$output") == \
+		"{\"driver\":null,\"group\":\"${group##*/}\"}" ]]
+
 	# All of them: below each group just the members that the kernel tells.
 	run -0 vfio-bind list --group --json --bus=pci
 	[[ $(jq -r '.devices[] | .group as $group | .children[] | "\($group) \(.device)"' <<<"$output" | sort) == \

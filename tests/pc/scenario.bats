@@ -101,17 +101,24 @@ there_and_back() {
 @test "its names: with and without domain, on its bus, its interface, its path" {
 	local name path
 	path=$(realpath "$(syspath "$PCI_NIC")")
-	for name in 0000:00:12.0 00:12.0 pci/0000:00:12.0 "$(ls "$path/net")" "$path" \
-		/sys/bus/pci/devices/0000:00:12.0; do
+	for name in 0000:00:12.0 00:12.0 pci/0000:00:12.0 pci/00:12.0 "$(ls "$path/net")" "$path" \
+		/sys/bus/pci/devices/0000:00:12.0 "/sys/class/net/$(ls "$path/net")"; do
 		run -0 vfio-bind list -nro DEVICE "$name"
 		[[ $output == 0000:00:12.0 ]]
 	done
-	vfio_bind 0 handoff "$(ls "$path/net")"
+	name=$(ls "$path/net")
+	vfio_bind 0 handoff "$name"
 	device_is "$PCI_NIC" vfio-pci vfio-pci
+	# That name went with the driver.
+	vfio_bind 2 release "$name"
+	says "vfio-bind: $name: no such device"
+	says "hint: an interface or a disk goes with its driver: "
 	vfio_bind 0 release 00:12.0
 	is_home "$PCI_NIC" e1000e
-	vfio_bind 2 handoff 00:12.1
-	says "00:12.1: no such device"
+	for name in 00:12.1 pci/00:12.1 0:12.0 pci/00:12.0/..; do
+		vfio_bind 2 handoff "$name"
+		says "$name: no such device"
+	done
 }
 
 # calls ARGUMENT...: run vfio-bind, and leave in $calls what it wrote to a reset attribute

@@ -55,7 +55,7 @@ in_use() {
 	local driver
 	driver=$(driver_of "$1")
 	vfio_bind 3 handoff "$1"
-	[[ $output == "vfio-bind: ${1#*/}: in use: $2"$'\n'"vfio-bind: hint: --force"* ]] ||
+	[[ $output == "vfio-bind: ${1#*/}: in use: $2"$'\n'"vfio-bind: hint: "*"--force"* ]] ||
 		{ echo "it said:" "$output" "not: $2" && return 1; }
 	is_home "$1" "$driver"
 	vfio_bind 0 handoff --dry-run --force "$1"
