@@ -148,6 +148,23 @@ static int bind(const struct device *dev, const char *driver,
 	return 0;
 }
 
+/* Bind it to a driver that has none of its ids, as uio_pci_generic: a flag, cleared
+ * since, or an id that new_id once told, must have given it that one. Returns as bind()
+ * does; with an error, it has no flag. */
+static int bind_flagged(const struct device *dev, const char *driver,
+			const struct patience *patience, struct error *e)
+{
+	struct error ignored;
+	int err;
+
+	if (flag(dev, driver, e) < 0)
+		return -1;
+	err = bind(dev, driver, patience, e);
+	if (err < 0)
+		flag(dev, NULL, &ignored);
+	return err;
+}
+
 /* Let the kernel choose. drivers_probe succeeds also when a probe fails: then the
  * drivers that its modules have brought are asked by name, for their errno. That no
  * driver wants the device is the kernel's choice, too. */
@@ -218,9 +235,17 @@ int binding_move(const struct device *dev, const struct binding *to,
 		return -1;
 	if (!first && from.driver_override && flag(dev, NULL, e) < 0)
 		return -1;
-	if (rebind && to->driver &&
-	    (any ? bind_any(dev, patience, e) : bind(dev, to->driver, patience, e)) < 0)
-		return -1;
+	if (rebind && to->driver) {
+		int err = any ? bind_any(dev, patience, e)
+			      : bind(dev, to->driver, patience, e);
+
+		if (err == -ENODEV && !any && !streq(first, to->driver)) {
+			err = bind_flagged(dev, to->driver, patience, e);
+			flag_last = err == 0;
+		}
+		if (err < 0)
+			return -1;
+	}
 	if (flag_last && flag(dev, to->driver_override, e) < 0)
 		return -1;
 	return stop(patience, e);

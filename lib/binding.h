@@ -22,10 +22,11 @@ bool binding_equal(const struct binding *a, const struct binding *b);
  * to a flagged binding, the flag is written before the unbind; to an unflagged one, the
  * old flag stays until the device is driverless and goes right before the bind. A driver
  * that cannot be bound with the flag it shall have (the host driver of a device that was
- * pinned while bound; a VFIO driver, which matches by the flag alone; a VF that binds
- * with a flag only) is bound without it, or with its own, and the flag comes last.
- * A deferred probe (EAGAIN, EINVAL from drivers_probe: drivers/base/dd.c) is tried again
- * until the deadline. In a dry run nothing is read back.
+ * pinned while bound; a VFIO driver, or any that has none of its ids, which match by the
+ * flag alone; a VF that binds with a flag only) is bound without it, or with its own, and
+ * the flag comes last. A deferred probe (EAGAIN, EINVAL from drivers_probe:
+ * drivers/base/dd.c) is tried again until the deadline. In a dry run nothing is read
+ * back.
  *
  * Returns 0 or -1 with @e (STATUS_FAILED), the device left where it got to. */
 int binding_move(const struct device *dev, const struct binding *to,

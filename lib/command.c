@@ -33,7 +33,7 @@ static bool is_parked(const struct request *request)
 }
 
 /* Is it just the guard of another worker of this command, at work in the same group? It
- * must not be waited for: it waits for us, to go together. */
+ * keeps strangers out for us, too; and in a handoff it waits for us, to go together. */
 static bool only_fellows_hold(const struct device *dev, const struct vfio_nodes *nodes)
 {
 	_cleanup_free_ char *all = vfio_holders(dev, nodes, getpid());
@@ -53,8 +53,7 @@ static int wait_for_holder(struct run *run, struct error *e)
 	while (vfio_is_held(run->dev, &nodes, &run->guard)) {
 		const char *reason = run->caller->given_up();
 
-		if (run->request->command == COMMAND_HANDOFF &&
-		    only_fellows_hold(run->dev, &nodes))
+		if (only_fellows_hold(run->dev, &nodes))
 			break;
 		if (reason) {
 			holders = vfio_holders(run->dev, &nodes, getpid());
@@ -75,14 +74,14 @@ static int wait_for_holder(struct run *run, struct error *e)
 static int check_leaving(struct run *run, struct error *e)
 {
 	const char *driver = run->before.driver;
-	unsigned int vfs = pci_vfs(run->dev);
+	size_t vfs = pci_vfs(run->dev);
 
 	if (driver && !driver_has_bind(run->dev->bus, driver))
 		return error_set(e, STATUS_FAILED,
 				 "its driver %s cannot be unbound: it has no unbind file",
 				 driver);
 	if (vfs) { /* they would go with its driver, and vfio-pci takes no such PF */
-		error_set(e, STATUS_REFUSED, "it is a PF, and %u of its VFs %s enabled",
+		error_set(e, STATUS_REFUSED, "it is a PF, and %zu of its VFs %s enabled",
 			  vfs, vfs == 1 ? "is" : "are");
 		return error_hint(e, "to remove them: echo 0 > %s/sriov_numvfs",
 				  run->dev->path);
@@ -292,6 +291,13 @@ static void load_host_driver(const struct run *run, const char *driver)
 	}
 }
 
+/* Has the module that was loaded for it taken the device, as nothing kept it away? */
+static bool kernel_has_chosen(const struct run *run, const struct binding *to)
+{
+	return to->driver == binding_any_driver && !run->before.driver &&
+	       !run->before.driver_override && sysfs_has(run->dev->path, "driver");
+}
+
 static int release(struct run *run, const struct binding *to, struct error *e)
 {
 	struct patience patience = {.deadline = run->request->deadline};
@@ -301,7 +307,8 @@ static int release(struct run *run, const struct binding *to, struct error *e)
 
 	if (!binding_equal(&run->before, to)) {
 		load_host_driver(run, to->driver);
-		if (binding_move(run->dev, to, &patience, e) < 0)
+		if (!kernel_has_chosen(run, to) &&
+		    binding_move(run->dev, to, &patience, e) < 0)
 			goto failed;
 	}
 	if (!sysfs_is_dry_run() && record_remove(run->dev, e) < 0)
@@ -343,11 +350,11 @@ int command_run(const struct device *dev, const struct request *request,
 	if (!caller->may_pass(PHASE_LOCKED))
 		return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
 				 caller->given_up());
-	/* The module first: once the flag is there, the driver would take the device as
-	 * it registers. */
-	if (!releasing && find_driver(&run, &driver, e) < 0)
-		return -1;
+	/* Before a module is loaded, which may take the device as it registers; and that
+	 * before the flag, which older kernels read without a lock as a driver does. */
 	if (device_binding(dev, &run.before, e) < 0)
+		return -1;
+	if (!releasing && find_driver(&run, &driver, e) < 0)
 		return -1;
 	if (!releasing && check_driver(&run, driver, e) < 0)
 		return -1;

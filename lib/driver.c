@@ -44,6 +44,20 @@ static struct modules modules_for(const char *alias)
 	return modules;
 }
 
+/* The same, without those that modprobe.d(5) keeps from being loaded by an alias. */
+static struct modules modules_to_load(const char *alias)
+{
+	struct modules modules = modules_for(alias);
+	struct kmod_list *kept;
+
+	if (kmod_module_apply_filter(modules.ctx, KMOD_FILTER_BLACKLIST, modules.list,
+				     &kept) == 0) {
+		kmod_module_unref_list(modules.list);
+		modules.list = kept;
+	}
+	return modules;
+}
+
 static struct modules modules_for_device(const struct device *dev)
 {
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
@@ -65,9 +79,7 @@ static int load(struct kmod_module *module)
 
 	if (is_loaded(module) || !sysfs_announce(line))
 		return 0;
-	return kmod_module_probe_insert_module(module,
-					       KMOD_PROBE_APPLY_BLACKLIST_ALIAS_ONLY,
-					       NULL, NULL, NULL, NULL);
+	return kmod_module_probe_insert_module(module, 0, NULL, NULL, NULL, NULL);
 }
 
 /* Returns 0, or the error of the first module that could not be loaded. */
@@ -158,7 +170,8 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 
 void driver_load_for(const struct device *dev)
 {
-	_cleanup_modules_ struct modules modules = modules_for_device(dev);
+	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
+	_cleanup_modules_ struct modules modules = modules_to_load(modalias);
 
 	load_all(&modules);
 }
@@ -261,7 +274,7 @@ static char *load_variant(const struct device *dev, const char *plain, struct er
 {
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	_cleanup_free_ char *alias = format("vfio_%s", modalias ? modalias : "");
-	_cleanup_modules_ struct modules modules = modules_for(alias);
+	_cleanup_modules_ struct modules modules = modules_to_load(alias);
 	struct kmod_module *module = best_variant(&modules, alias);
 	_cleanup_names_ struct names drivers = {0};
 	char *driver = NULL;

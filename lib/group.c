@@ -58,22 +58,26 @@ static const char *why_no_iommu(void)
 	_cleanup_free_ char *line = sysfs_read("/proc", "cmdline");
 	_cleanup_names_ struct names iommus = sysfs_names("/sys/class/iommu", "");
 	const char *tables = "/sys/firmware/acpi/tables";
+	bool on = false;
 
 	if (iommus.n)
 		return "no IOMMU of this machine is in front of it";
 	for (char *rest = line, *word; (word = strsep(&rest, " ")) != NULL;) {
+		on |= starts_with(word, "intel_iommu=on");
 		for (size_t i = 0; i < sizeof(off) / sizeof(*off); i++) {
 			if (streq(word, off[i].parameter))
 				return off[i].advice;
 		}
 	}
 	if (sysfs_has(tables, "DMAR"))
-		return "boot with the kernel parameter intel_iommu=on";
+		return on ? "the kernel has not taken the IOMMU that the firmware "
+			    "reports (dmesg tells more)"
+			  : "boot with the kernel parameter intel_iommu=on";
 	if (sysfs_has(tables, "IVRS"))
-		return "the kernel has not taken the AMD IOMMU that the firmware tells "
-		       "of (amd_iommu)";
+		return "the kernel has not taken the AMD IOMMU that the firmware "
+		       "reports (amd_iommu)";
 	if (sysfs_has(tables, "FACP"))
-		return "the firmware tells of no IOMMU: see VT-d or AMD-Vi in its setup";
+		return "the firmware reports no IOMMU: see VT-d or AMD-Vi in its setup";
 	return NULL;
 }
 

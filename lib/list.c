@@ -106,7 +106,7 @@ static char *cell_vfs(const struct row *row)
 {
 	_cleanup_free_ char *total = sysfs_read(row->dev.path, "sriov_totalvfs");
 
-	return total ? format("%u/%s", pci_vfs(&row->dev), total) : NULL;
+	return total ? format("%zu/%s", pci_vfs(&row->dev), total) : NULL;
 }
 
 static char *cell_reset(const struct row *row)

@@ -43,11 +43,12 @@ bool pci_is_display(const struct device *dev)
 	return has_class(dev, "03");
 }
 
-unsigned int pci_vfs(const struct device *dev)
+size_t pci_vfs(const struct device *dev)
 {
-	_cleanup_free_ char *n = sysfs_read(dev->path, "sriov_numvfs");
+	/* To read sriov_numvfs takes the device lock: it can hang. */
+	_cleanup_names_ struct names vfs = sysfs_names(dev->path, "virtfn");
 
-	return n ? strtoul(n, NULL, 10) : 0;
+	return vfs.n;
 }
 
 int pci_pf(const struct device *dev, struct device *pf)

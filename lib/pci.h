@@ -17,7 +17,7 @@ bool pci_is_bridge(const struct device *dev);
 bool pci_is_display(const struct device *dev);
 
 /* How many VFs of this PF are enabled; 0 also for what is no PF. */
-unsigned int pci_vfs(const struct device *dev);
+size_t pci_vfs(const struct device *dev);
 
 /* The PF of this VF. Returns 0 with @pf to be cleared, or -1: it is no VF. */
 int pci_pf(const struct device *dev, struct device *pf);

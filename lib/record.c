@@ -132,9 +132,10 @@ static bool on_our_way(const struct record *record, const struct binding *is)
 	if (is->driver_override && (streq(is->driver_override, record->flag[0]) ||
 				    streq(is->driver_override, record->flag[1])))
 		return true;
-	/* Flagged for the driver of old, and still on the one it was handed to. */
-	if (forbidden && is->driver_override &&
-	    streq(is->driver_override, origin->driver) &&
+	/* Flagged for where it goes back to, and still on the one it was handed to. */
+	if (is->driver_override &&
+	    (streq(is->driver_override, origin->driver_override) ||
+	     (forbidden && streq(is->driver_override, origin->driver))) &&
 	    (streq(is->driver, record->flag[0]) || streq(is->driver, record->flag[1])))
 		return true;
 	if (is->driver && !streq(is->driver, origin->driver))

@@ -187,8 +187,14 @@ static bool opened_exclusively(const char *path)
 		if (*c == '!')
 			*c = '/';
 	}
-	fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 && errno == EBUSY;
+	/* Another worker may ask the same of a disk that both their devices lead to. */
+	for (int i = 0; i < 5; i++) {
+		fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+		if (fd >= 0 || errno != EBUSY)
+			return false;
+		sleep_for(10 * MSEC);
+	}
+	return true;
 }
 
 /* @chain: the names from the device's own disk up to this one. */

@@ -152,6 +152,7 @@ static pid_t parent_of(const char *pid)
 
 char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid_t except)
 {
+	_cleanup_free_ char *own = sysfs_read("/proc/self", "comm");
 	_cleanup_closedir_ DIR *proc = opendir("/proc");
 	struct dirent *process;
 	char *holders = NULL;
@@ -161,11 +162,12 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid
 		_cleanup_free_ char *dir = NULL, *comm = NULL, *holder = NULL;
 
 		if (!isdigit((unsigned char)*pid) || atoi(pid) == except ||
-		    !process_holds(pid, dev, nodes) ||
-		    (except && parent_of(pid) == except))
+		    !process_holds(pid, dev, nodes))
 			continue;
 		dir = format("/proc/%s", pid);
 		comm = sysfs_read(dir, "comm");
+		if (except && parent_of(pid) == except && streq(comm, own))
+			continue;
 		holder = format("%s (pid %s)", comm ? comm : "?", pid);
 		append(&holders, ", ", holder);
 	}

@@ -29,7 +29,7 @@ void vfio_nodes_clear(struct vfio_nodes *nodes);
 #define _cleanup_nodes_ __attribute__((cleanup(vfio_nodes_clear)))
 
 /* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:
- * nobody that we can see. Process @except and its children are passed over (0: none). */
+ * nobody that we can see. Process @except and its workers are passed over (0: none). */
 char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
 		   pid_t except);
 

@@ -168,6 +168,9 @@ static bool hear(struct worker *worker, const struct listener *listener)
 	struct error e = {0};
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
+	/* It has ended without a look at our last word. Its own last is still there. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0)
 		return false;
 	if (n != sizeof(message) && worker->left)

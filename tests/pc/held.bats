@@ -88,6 +88,30 @@ reads_hang() {
 	[[ $(sort <<<"$output") == "$(ls /sys/bus/pci/devices)" ]]
 }
 
+@test "list tells the VFs of a PF whose unbind is stuck" {
+	local said=$BATS_TEST_TMPDIR/said
+	vfio_bind 0 handoff "$PF"
+	hold "/dev/vfio/$(group_of "$PF")" "$PF"
+	echo "${PF#*/}" >/sys/bus/pci/drivers/vfio-pci/unbind 3>&- &
+	until_true 10 driver_is "$PF" none
+	# To read the number from the kernel takes the device lock, in all kernels.
+	vfio-bind list -nro DEVICE,VFS "$PF" >"$said" 3>&- &
+	until_true 10 test -s "$said"
+	[[ $(<"$said") == "0000:00:05.0 0/16" ]]
+	let_go
+	until_true 20 vfio-bind release "$PF"
+	home "$PF" nvme
+}
+
+@test "a holder that vfio-bind is the parent of is one as any other" {
+	run bash -c 'vfio-open "$1" "$2" hold "$3" >/dev/null 2>&1 3>&- &
+		while [[ ! -e $3 ]]; do sleep 0.05; done
+		exec vfio-bind handoff -t 0.5 "$2"' bash "$group" "${NVME#*/}" "$BATS_TEST_TMPDIR/open"
+	((status == 3))
+	says "0000:00:10.0: timed out: held by vfio-open (pid "
+	pkill -KILL vfio-open
+}
+
 @test "while an unbind is stuck, commands end at their deadline and name the holder" {
 	stuck_unbind
 	for command in release handoff pin; do

@@ -122,10 +122,10 @@ of_group() {
 # --- killed in part ----------------------------------------------------------------
 
 # held_up PATH ARGUMENT...: in the background, vfio-bind whose workers' first writes to PATH
-# take four seconds more.
+# take six seconds more.
 held_up() {
 	in_background strace -f -qqq -o /dev/null -P "$1" -e trace=write \
-		-e inject=write:delay_enter=4000000:when=1 vfio-bind "${@:2}"
+		-e inject=write:delay_enter=6000000:when=1 vfio-bind "${@:2}"
 }
 
 # others_are WHICH DEVICE: the other ones of the group are with VFIO ("taken") or "home".
@@ -195,7 +195,9 @@ ended() {
 	local member=$SMBUS worker
 	vfio_bind 0 handoff --force --group "$AHCI"
 	held_up "/sys/bus/pci/drivers/${HOST[$member]}/bind" release --group "$AHCI"
-	until_true 30 driver_is "$member" none
+	# They do not wait for it.
+	until_true 30 others_are home "$member" >/dev/null
+	driver_is "$member" none
 	worker=$(worker_of "$member")
 	kill -KILL "$worker"
 	ended 4
@@ -204,6 +206,22 @@ ended() {
 	device_is "$member" none "(null)"
 	vfio_bind 0 release --group "$AHCI"
 	group_is_home
+}
+
+@test "a release to where it was parked is killed between flag and unbind: the next ends it" {
+	local path drivers=/sys/bus/pci/drivers
+	path=$(syspath "$PCI_NIC")
+	echo none >"$path/driver_override"
+	echo "${PCI_NIC#*/}" >"$drivers/e1000e/unbind"
+	vfio_bind 0 handoff "$PCI_NIC"
+	held_up $drivers/vfio-pci/unbind release "$PCI_NIC"
+	until_true 30 device_is "$PCI_NIC" vfio-pci none >/dev/null
+	kill -KILL "$(worker_of "$PCI_NIC")"
+	ended 4
+	device_is "$PCI_NIC" vfio-pci none
+	vfio_bind 0 release "$PCI_NIC"
+	device_is "$PCI_NIC" none none
+	[[ ! -e $(record_of "$PCI_NIC") ]]
 }
 
 @test "only the parent of a group's handoff is killed: its workers put all back" {

@@ -86,6 +86,38 @@ there_and_back() {
 	is_home "$NIC_BELOW" e1000e
 }
 
+@test "a module that takes the device as it is loaded: that is no home, and enough for one" {
+	echo "${PCI_NIC#*/}" >"$(syspath "$PCI_NIC")/driver/unbind"
+	modprobe -r e1000e
+	vfio_bind 0 handoff "$PCI_NIC" e1000e
+	device_is "$PCI_NIC" e1000e e1000e
+	vfio_bind 0 release "$PCI_NIC"
+	is_home "$PCI_NIC" none
+	# Never touched: the kernel chooses, and is not made to choose again.
+	modprobe -r e1000e
+	vfio_bind 0 release -v "$PCI_NIC"
+	[[ $output == "modprobe e1000e" ]]
+	is_home "$PCI_NIC" e1000e
+}
+
+@test "a driver that has none of its ids, and has it all the same, gets it back" {
+	local path
+	path=$(realpath "$(syspath "$PCI_NIC")")
+	modprobe uio_pci_generic
+	echo uio_pci_generic >"$path/driver_override"
+	echo "${PCI_NIC#*/}" >"$path/driver/unbind"
+	echo "${PCI_NIC#*/}" >/sys/bus/pci/drivers/uio_pci_generic/bind
+	echo >"$path/driver_override"
+	vfio_bind 0 handoff "$PCI_NIC"
+	device_is "$PCI_NIC" vfio-pci vfio-pci
+	vfio_bind 0 release "$PCI_NIC"
+	is_home "$PCI_NIC" uio_pci_generic
+	run -1 strace -qq -f -o /dev/null -P "$path/reset" -e inject=write:error=EIO \
+		vfio-bind handoff "$PCI_NIC"
+	says "reset failed: Input/output error; it is back on uio_pci_generic, not flagged"
+	is_home "$PCI_NIC" uio_pci_generic
+}
+
 @test "no other driver gets it in between: not by a module load, not by new_id" {
 	vfio_bind 0 handoff "$PCI_NIC" none
 	modprobe -r e1000e

@@ -13,7 +13,7 @@ EXTRA=/usr/lib/modules/$(uname -r)/extra
 teardown() {
 	vfio-bind release --all
 	home "$NVME" nvme
-	rm -rf "$EXTRA"
+	rm -rf "$EXTRA" /etc/modprobe.d/vb.conf
 	depmod
 	unload
 }
@@ -94,6 +94,32 @@ chosen() {
 	is_home "$NVME" nvme
 	vfio_bind 0 handoff "$NVME" vfio-pci
 	device_is "$NVME" vfio-pci vfio-pci
+}
+
+@test "a module that modprobe.d blacklists is not chosen, nor announced" {
+	offer vbgeneric.ko vbvariant.ko
+	echo 'blacklist vbvariant' >/etc/modprobe.d/vb.conf
+	chosen vbgeneric "$NVME"
+	echo 'blacklist vbgeneric' >>/etc/modprobe.d/vb.conf
+	chosen vfio_pci "$NVME"
+	vfio_bind 0 handoff "$NVME"
+	device_is "$NVME" vfio-pci vfio-pci
+	vfio_bind 0 release "$NVME"
+	# Who names it gets it.
+	unload
+	vfio_bind 0 handoff --dry-run "$NVME" vbvariant
+	says "modprobe vbvariant"
+	# And a host driver's is not loaded for the kernel to choose.
+	vfio_bind 0 handoff "$NVME" none
+	rm -r /run/vfio-bind
+	modprobe -r nvme
+	echo 'blacklist nvme' >/etc/modprobe.d/vb.conf
+	vfio_bind 0 release -v "$NVME"
+	[[ $output != *modprobe* ]]
+	says "warning: no driver wants it"
+	rm /etc/modprobe.d/vb.conf
+	vfio_bind 0 release "$NVME"
+	is_home "$NVME" nvme
 }
 
 @test "what the admin says in modprobe.d wins" {
