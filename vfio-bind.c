@@ -420,11 +420,8 @@ static char *help_columns(int key, const char *text, void *input)
 	if (key != ARGP_KEY_HELP_POST_DOC || !command || command->bit != LIST)
 		return (char *)text;
 	list = copy("Columns:");
-	for (size_t i = 0; (name = list_column(i, &help)) != NULL; i++) {
-		_cleanup_free_ char *line = format("%*s%-10s%s", 2, "", name, help);
-
-		append(&list, "\n", line);
-	}
+	for (size_t i = 0; (name = list_column(i, &help)) != NULL; i++)
+		append(&list, "\n", "  %-10s%s", name, help);
 	return list;
 }
 
@@ -436,12 +433,8 @@ static char *help_commands(int key, const char *text, void *input)
 	if (key != ARGP_KEY_HELP_POST_DOC)
 		return (char *)text;
 	list = copy("Commands:");
-	for (size_t i = 0; i < N_COMMANDS; i++) {
-		_cleanup_free_ char *line =
-			format("%*s%-9s%s", 2, "", commands[i].name, commands[i].summary);
-
-		append(&list, "\n", line);
-	}
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		append(&list, "\n", "  %-9s%s", commands[i].name, commands[i].summary);
 	append(&list, "\n\n", "'" PROGRAM " COMMAND --help' describes each.");
 	return list;
 }

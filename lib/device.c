@@ -253,12 +253,9 @@ int device_find(const char *name, struct device *dev, struct error *e)
 	}
 	narrow(&found);
 
-	for (size_t i = 0; i < found.n; i++) {
-		_cleanup_free_ char *one =
-			format("%s/%s", found.dev[i].bus, found.dev[i].name);
-
-		append(&list, found.n == 2 ? " and " : ", ", one);
-	}
+	for (size_t i = 0; i < found.n; i++)
+		append(&list, found.n == 2 ? " and " : ", ", "%s/%s", found.dev[i].bus,
+		       found.dev[i].name);
 	if (found.n == 0)
 		return error_set(e, STATUS_USAGE, "%.64s%s: no such device",
 				 *name ? name : "''", strlen(name) > 64 ? "..." : "");

@@ -104,12 +104,9 @@ static char *blocking_members(const struct device *dev, const struct devices *to
 	for (size_t i = 0; i < members.n; i++) {
 		const struct device *member = &members.dev[i];
 		_cleanup_free_ char *driver = sysfs_link(member->path, "driver");
-		_cleanup_free_ char *text = NULL;
 
-		if (driver_is_harmless(driver) || devices_have(together, member))
-			continue;
-		text = format("%s (%s)", member->name, driver);
-		append(&blocking, ", ", text);
+		if (!driver_is_harmless(driver) && !devices_have(together, member))
+			append(&blocking, ", ", "%s (%s)", member->name, driver);
 	}
 	return blocking;
 }

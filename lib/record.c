@@ -193,12 +193,8 @@ int record_write(const struct device *dev, const struct record *record, struct e
 	_cleanup_close_ int fd = -1;
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
-		_cleanup_free_ char *line = NULL;
-
-		if (!lines[i].value)
-			continue;
-		line = format("%s %s\n", lines[i].key, lines[i].value);
-		append(&text, "", line);
+		if (lines[i].value)
+			append(&text, "", "%s %s\n", lines[i].key, lines[i].value);
 	}
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)

@@ -174,7 +174,7 @@ static char *quote(const char *word)
 	for (; *word; word++) {
 		char one[] = {*word, '\0'};
 
-		append(&quoted, "", *word == '\'' ? "'\\''" : one);
+		append(&quoted, "", "%s", *word == '\'' ? "'\\''" : one);
 	}
 	append(&quoted, "", "'");
 	return quoted;

@@ -94,14 +94,11 @@ static void interface_check(const char *path, const struct ifaddrs *addresses,
 		const char *kind = sysfs_has(dir, "bridge")    ? "is in bridge"
 				   : sysfs_has(dir, "bonding") ? "is in bond"
 							       : "is below";
-		_cleanup_free_ char *use =
-			format("interface %s %s %s", name, kind, upper);
 
-		append(uses, "; ", use);
+		append(uses, "; ", "interface %s %s %s", name, kind, upper);
 	}
 	for (; addresses; addresses = addresses->ifa_next) {
 		const struct sockaddr *address = addresses->ifa_addr;
-		_cleanup_free_ char *use = NULL;
 		char text[NI_MAXHOST];
 
 		if (!address || !is_name_or_label(addresses->ifa_name, name) ||
@@ -114,8 +111,7 @@ static void interface_check(const char *path, const struct ifaddrs *addresses,
 					: sizeof(struct sockaddr_in6),
 				text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
-		use = format("interface %s is up with address %s", name, text);
-		append(uses, "; ", use);
+		append(uses, "; ", "interface %s is up with address %s", name, text);
 	}
 }
 
@@ -142,17 +138,16 @@ static void mounts_check(const char *chain, dev_t number, char **uses)
 		unsigned int major, minor;
 		int start, end;
 		const char *dash = strstr(line, " - ");
-		_cleanup_free_ char *source = NULL, *use = NULL;
+		_cleanup_free_ char *source = NULL;
 
 		if (!dash || sscanf(line, "%*d %*d %u:%u %*s %n%*s%n", &major, &minor,
 				    &start, &end) != 2)
 			continue;
 		if (sscanf(dash, " - %*s %ms", &source) != 1)
 			continue;
-		if (makedev(major, minor) != number && !is_block(source, number))
-			continue;
-		use = format("%s is mounted on %.*s", chain, end - start, line + start);
-		append(uses, "; ", use);
+		if (makedev(major, minor) == number || is_block(source, number))
+			append(uses, "; ", "%s is mounted on %.*s", chain, end - start,
+			       line + start);
 	}
 	if (file)
 		fclose(file);
@@ -165,13 +160,9 @@ static void swaps_check(const char *chain, dev_t number, char **uses)
 	size_t size = 0;
 
 	while (file && getline(&line, &size, file) > 0) {
-		_cleanup_free_ char *use = NULL;
-
 		line[strcspn(line, " \t\n")] = '\0';
-		if (!is_block(line, number))
-			continue;
-		use = format("%s is swapped on", chain);
-		append(uses, "; ", use);
+		if (is_block(line, number))
+			append(uses, "; ", "%s is swapped on", chain);
 	}
 	if (file)
 		fclose(file);
@@ -219,12 +210,8 @@ static void block_check(const char *path, const char *chain, char **uses)
 		_cleanup_free_ char *before_holder = copy(*uses);
 
 		block_check(holder, longer, uses);
-		if (streq(before_holder, *uses)) {
-			_cleanup_free_ char *use =
-				format("%s is held by %s", chain, holders.name[i]);
-
-			append(uses, "; ", use);
-		}
+		if (streq(before_holder, *uses))
+			append(uses, "; ", "%s is held by %s", chain, holders.name[i]);
 	}
 }
 
@@ -236,13 +223,10 @@ static void consumers_check(const struct device *dev, char **uses)
 		_cleanup_free_ char *dir = format("%s/%s", dev->path, links.name[i]);
 		_cleanup_free_ char *status = sysfs_read(dir, "status");
 		_cleanup_free_ char *sync_only = sysfs_read(dir, "sync_state_only");
-		_cleanup_free_ char *use = NULL;
 
-		if (!streq(status, "active") || streq(sync_only, "1"))
-			continue;
-		use = format("its consumer %s would be unbound too",
-			     links.name[i] + strlen("consumer:"));
-		append(uses, "; ", use);
+		if (streq(status, "active") && !streq(sync_only, "1"))
+			append(uses, "; ", "its consumer %s would be unbound too",
+			       links.name[i] + strlen("consumer:"));
 	}
 }
 
@@ -291,12 +275,8 @@ static void console_check(const struct device *dev, char **uses)
 			return;
 		own = framebuffers.name[i];
 	}
-	if (own && console_on_framebuffer()) {
-		_cleanup_free_ char *use =
-			format("%s has the only console of this host", own);
-
-		append(uses, "; ", use);
-	}
+	if (own && console_on_framebuffer())
+		append(uses, "; ", "%s has the only console of this host", own);
 }
 
 int usage_check(const struct device *dev, struct error *e)
@@ -340,7 +320,7 @@ char *usage_names(const struct device *dev)
 		_cleanup_names_ struct names paths = functions(dev, subsystems[i]);
 
 		for (size_t j = 0; j < paths.n; j++)
-			append(&list, ",", last_component(paths.name[j]));
+			append(&list, ",", "%s", last_component(paths.name[j]));
 	}
 	return list;
 }

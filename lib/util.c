@@ -24,12 +24,16 @@ char *copy(const char *s)
 	return s ? format("%s", s) : NULL;
 }
 
-void append(char **list, const char *separator, const char *part)
+void append(char **list, const char *separator, const char *fmt, ...)
 {
-	char *longer = *list ? format("%s%s%s", *list, separator, part) : copy(part);
+	_cleanup_free_ char *before = *list, *part = NULL;
+	va_list args;
 
-	free(*list);
-	*list = longer;
+	va_start(args, fmt);
+	if (vasprintf(&part, fmt, args) < 0)
+		abort();
+	va_end(args);
+	*list = format("%s%s%s", before ? before : "", before ? separator : "", part);
 }
 
 void names_add(struct names *names, const char *name)

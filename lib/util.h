@@ -50,7 +50,7 @@ char *format(const char *fmt, ...) _printf_(1, 2);
 char *copy(const char *s);
 
 /* Append to @list (NULL: empty), with @separator between the parts. */
-void append(char **list, const char *separator, const char *part);
+void append(char **list, const char *separator, const char *fmt, ...) _printf_(3, 4);
 
 /* A growing array of strings, closed by NULL. */
 struct names {

@@ -159,7 +159,7 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid
 
 	while (proc && (process = readdir(proc))) {
 		const char *pid = process->d_name;
-		_cleanup_free_ char *dir = NULL, *comm = NULL, *holder = NULL;
+		_cleanup_free_ char *dir = NULL, *comm = NULL;
 
 		if (!isdigit((unsigned char)*pid) || atoi(pid) == except ||
 		    !process_holds(pid, dev, nodes))
@@ -168,8 +168,7 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid
 		comm = sysfs_read(dir, "comm");
 		if (except && parent_of(pid) == except && streq(comm, own))
 			continue;
-		holder = format("%s (pid %s)", comm ? comm : "?", pid);
-		append(&holders, ", ", holder);
+		append(&holders, ", ", "%s (pid %s)", comm ? comm : "?", pid);
 	}
 	return holders;
 }
