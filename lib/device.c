@@ -187,8 +187,7 @@ static void match_short_pci(struct devices *matches, const char *name)
 {
 	_cleanup_free_ char *path = format("/sys/bus/pci/devices/0000:%s", name);
 
-	if (!strchr(name, '/'))
-		match(matches, path);
+	match(matches, path);
 }
 
 static void match_name(struct devices *matches, const char *name)
@@ -210,9 +209,9 @@ static void match_bus_and_name(struct devices *matches, const char *name)
 	_cleanup_free_ char *path =
 		format("/sys/bus/%.*s/devices/%s", (int)(slash - name), name, slash + 1);
 
-	if (slash > name && slash[1] && !strchr(slash + 1, '/') &&
-	    !streq(slash + 1, ".") && !streq(slash + 1, ".."))
-		match(matches, path);
+	if (strchr(slash + 1, '/'))
+		return;
+	match(matches, path);
 	if (starts_with(name, "pci/"))
 		match_short_pci(matches, slash + 1);
 }
@@ -292,10 +291,11 @@ uint64_t device_incarnation(const struct device *dev)
 	return stat(dev->path, &st) == 0 ? st.st_ino : 0;
 }
 
-static char *hwdb_model(const char *modalias)
+static char *hwdb_model(const struct device *dev)
 {
 	/* Kept for the life of the program: it is a mapped file, not worth reopening. */
 	static struct udev_hwdb *hwdb;
+	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	struct udev_list_entry *entry, *list;
 
 	if (!hwdb) {
@@ -304,7 +304,8 @@ static char *hwdb_model(const char *modalias)
 		hwdb = udev ? udev_hwdb_new(udev) : NULL;
 		udev_unref(udev);
 	}
-	list = hwdb ? udev_hwdb_get_properties_list_entry(hwdb, modalias, 0) : NULL;
+	list = hwdb && modalias ? udev_hwdb_get_properties_list_entry(hwdb, modalias, 0)
+				: NULL;
 	udev_list_entry_foreach(entry, list) {
 		if (streq(udev_list_entry_get_name(entry), "ID_MODEL_FROM_DATABASE"))
 			return copy(udev_list_entry_get_value(entry));
@@ -314,18 +315,9 @@ static char *hwdb_model(const char *modalias)
 
 char *device_model(const struct device *dev)
 {
-	char *model = sysfs_read(dev->path, "of_node/compatible");
+	char *model = streq(dev->bus, "pci") ? hwdb_model(dev) : NULL;
 
 	if (!model)
-		model = sysfs_read(dev->path, "firmware_node/hid");
-	if (streq(dev->bus, "pci")) {
-		_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
-		char *better = modalias ? hwdb_model(modalias) : NULL;
-
-		if (better) {
-			free(model);
-			model = better;
-		}
-	}
-	return model;
+		model = sysfs_read(dev->path, "of_node/compatible");
+	return model ? model : sysfs_read(dev->path, "firmware_node/hid");
 }
