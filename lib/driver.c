@@ -21,12 +21,12 @@ static void modules_clear(struct modules *modules)
 
 #define _cleanup_modules_ __attribute__((cleanup(modules_clear)))
 
-static void stay_silent(void *data, int priority, const char *file, int line,
-			const char *fn, const char *fmt, va_list args)
+static void unref(struct kmod_module **module)
 {
-	(void)data, (void)priority, (void)file, (void)line, (void)fn, (void)fmt,
-		(void)args;
+	kmod_module_unref(*module);
 }
+
+#define _cleanup_kmod_ __attribute__((cleanup(unref)))
 
 /* @alias: a module's name or a modalias; NULL or empty: of none. */
 static struct modules modules_for(const char *alias)
@@ -38,7 +38,7 @@ static struct modules modules_for(const char *alias)
 	modules.ctx = kmod_new(NULL, NULL);
 	if (!modules.ctx)
 		return modules;
-	kmod_set_log_fn(modules.ctx, stay_silent, NULL);
+	kmod_set_log_priority(modules.ctx, -1); /* not its errors either */
 	if (kmod_module_new_from_lookup(modules.ctx, alias, &modules.list) < 0)
 		modules.list = NULL;
 	return modules;
@@ -89,12 +89,11 @@ static int load_all(const struct modules *modules)
 	int err = 0;
 
 	kmod_list_foreach(entry, modules->list) {
-		struct kmod_module *module = kmod_module_get_module(entry);
+		_cleanup_kmod_ struct kmod_module *module = kmod_module_get_module(entry);
 		int r = load(module);
 
 		if (r < 0 && !err)
 			err = r;
-		kmod_module_unref(module);
 	}
 	return err;
 }
@@ -145,10 +144,10 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 	modules = modules_for(sane ? name : NULL);
 	err = load_all(&modules);
 	driver = driver_registered(bus, name);
-	if (!driver && modules.list && sysfs_is_dry_run())
-		return copy(name);
 	if (driver)
 		return driver;
+	if (modules.list && sysfs_is_dry_run())
+		return copy(name);
 	if (err)
 		error_set(e, STATUS_USAGE,
 			  "no driver %.64s on the %s bus: its module cannot be loaded: "
@@ -176,18 +175,17 @@ void driver_load_for(const struct device *dev)
 	load_all(&modules);
 }
 
-/* The drivers on @bus that this module has brought. */
-static struct names drivers_of(struct kmod_module *module, const char *bus)
+/* Add the drivers on @bus that this module has brought. */
+static void add_drivers(struct names *drivers, struct kmod_module *module,
+			const char *bus)
 {
 	_cleanup_free_ char *dir =
 		format("/sys/module/%s/drivers", kmod_module_get_name(module));
 	_cleanup_free_ char *prefix = format("%s:", bus);
 	_cleanup_names_ struct names links = sysfs_names(dir, prefix);
-	struct names drivers = {0};
 
 	for (size_t i = 0; i < links.n; i++)
-		names_add(&drivers, links.name[i] + strlen(prefix));
-	return drivers;
+		names_add(drivers, links.name[i] + strlen(prefix));
 }
 
 struct names driver_candidates(const struct device *dev)
@@ -197,12 +195,9 @@ struct names driver_candidates(const struct device *dev)
 	struct kmod_list *entry;
 
 	kmod_list_foreach(entry, modules.list) {
-		struct kmod_module *module = kmod_module_get_module(entry);
-		_cleanup_names_ struct names drivers = drivers_of(module, dev->bus);
+		_cleanup_kmod_ struct kmod_module *module = kmod_module_get_module(entry);
 
-		for (size_t i = 0; i < drivers.n; i++)
-			names_add(&candidates, drivers.name[i]);
-		kmod_module_unref(module);
+		add_drivers(&candidates, module, dev->bus);
 	}
 	return candidates;
 }
@@ -256,7 +251,7 @@ static struct kmod_module *best_variant(const struct modules *modules, const cha
 	if (modules->list && !kmod_list_next(modules->list, modules->list))
 		return kmod_module_get_module(modules->list);
 	kmod_list_foreach(entry, modules->list) {
-		struct kmod_module *module = kmod_module_get_module(entry);
+		_cleanup_kmod_ struct kmod_module *module = kmod_module_get_module(entry);
 		size_t n = wildcards(module, alias);
 
 		if (n < fewest) {
@@ -264,55 +259,46 @@ static struct kmod_module *best_variant(const struct modules *modules, const cha
 			kmod_module_unref(best);
 			best = kmod_module_ref(module);
 		}
-		kmod_module_unref(module);
 	}
 	return best;
 }
 
-/* @plain: the VFIO driver that takes what no variant takes. */
-static char *load_variant(const struct device *dev, const char *plain, struct error *e)
+static char *load_variant(const struct device *dev, struct error *e)
 {
+	_cleanup_free_ char *plain = format("vfio-%s", dev->bus);
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	_cleanup_free_ char *alias = format("vfio_%s", modalias ? modalias : "");
 	_cleanup_modules_ struct modules modules = modules_to_load(alias);
-	struct kmod_module *module = best_variant(&modules, alias);
+	_cleanup_kmod_ struct kmod_module *module = best_variant(&modules, alias);
 	_cleanup_names_ struct names drivers = {0};
-	char *driver = NULL;
 	int err;
 
-	if (!module || streq(kmod_module_get_name(module), "vfio_pci")) {
-		kmod_module_unref(module);
+	if (!module || streq(kmod_module_get_name(module), "vfio_pci"))
 		return driver_load(dev->bus, plain, e);
-	}
 	err = load(module);
-	drivers = drivers_of(module, dev->bus);
+	add_drivers(&drivers, module, dev->bus);
 	if (drivers.n)
-		driver = copy(drivers.name[0]);
-	else if (sysfs_is_dry_run()) /* only the loaded module could tell */
-		driver = copy(kmod_module_get_name(module));
-	else if (err == 0)
+		return copy(drivers.name[0]);
+	if (sysfs_is_dry_run()) /* only the loaded module could tell */
+		return copy(kmod_module_get_name(module));
+	if (err == 0)
 		error_set(e, STATUS_USAGE, "its VFIO driver's module %s has no driver",
 			  kmod_module_get_name(module));
 	else
 		error_set(e, STATUS_USAGE,
 			  "its VFIO driver's module %s cannot be loaded: %s",
 			  kmod_module_get_name(module), strerror(-err));
-	if (!driver)
-		error_hint(e, "to use another one, name it, as vfio-pci");
-	kmod_module_unref(module);
-	return driver;
+	error_hint(e, "to use another one, name it, as vfio-pci");
+	return NULL;
 }
 
 char *driver_load_vfio(const struct device *dev, struct error *e)
 {
-	static const char *const drivers[][2] = {
-		{"platform", "vfio-platform"}, {"amba", "vfio-amba"}, {"pci", "vfio-pci"},
-		{"fsl-mc", "vfio-fsl-mc"},     {"cdx", "vfio-cdx"},
-	};
+	static const char *const buses[] = {"platform", "amba", "pci", "fsl-mc", "cdx"};
 
-	for (size_t i = 0; i < sizeof(drivers) / sizeof(*drivers); i++) {
-		if (streq(drivers[i][0], dev->bus))
-			return load_variant(dev, drivers[i][1], e);
+	for (size_t i = 0; i < sizeof(buses) / sizeof(*buses); i++) {
+		if (streq(buses[i], dev->bus))
+			return load_variant(dev, e);
 	}
 	error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus", dev->bus);
 	error_hint(e, "name the driver that shall have it");
@@ -337,13 +323,12 @@ bool driver_knows(const struct device *dev, const char *driver)
 		return true;
 	own = modules_for(module ? module : driver); /* in a dry run, not loaded yet */
 	kmod_list_foreach(entry, own.list) {
-		struct kmod_module *one = kmod_module_get_module(entry);
+		_cleanup_kmod_ struct kmod_module *one = kmod_module_get_module(entry);
 		_cleanup_names_ struct names aliases = aliases_of(one);
 
 		for (size_t i = 0; i < aliases.n; i++)
 			says |= strncmp(aliases.name[i], modalias,
 					strcspn(modalias, ":") + 1) == 0;
-		kmod_module_unref(one);
 	}
 	return !says;
 }
