@@ -37,41 +37,36 @@ static struct request arg_request;
 static const char *arg_driver; /* of --driver */
 static bool arg_all, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
-static char **arg_operands;
-static size_t arg_n_operands;
+static struct names arg_operands;
 
 static enum status worst;
 static bool any_done;
-
-static int run_list(void);
-static int run_taking(void);
 
 static const struct command_line {
 	const char *name, *operands, *summary, *doc;
 	int bit;
 	enum command command;
-	int (*run)(void);
 	size_t min, max;
 } commands[] = {
 	{"list", "[DEVICE...]", "show devices and who has them",
 	 "Show the devices that can be flagged (all that have a driver_override), or "
 	 "each DEVICE, and who has them.",
-	 LIST, 0, run_list, 0, SIZE_MAX},
+	 LIST, 0, 0, SIZE_MAX},
 	{"pin", "DEVICE [DRIVER]", "let only DRIVER bind, from now on",
 	 "From now on only DRIVER may bind to DEVICE; without DRIVER, or with 'none', no "
 	 "driver at all. The driver that has it now keeps it.",
-	 PIN, COMMAND_PIN, run_taking, 1, 2},
+	 PIN, COMMAND_PIN, 1, 2},
 	{"handoff", "DEVICE [DRIVER]\n--driver=DRIVER DEVICE...",
 	 "move a device to a driver, VFIO's by default",
 	 "Move DEVICE to DRIVER, by default the VFIO driver of its bus: flag it, unbind "
 	 "it, bind it, reset it, and verify. With 'none' it is left without a driver. "
 	 "What fails is undone.",
-	 HANDOFF, COMMAND_HANDOFF, run_taking, 1, 2},
+	 HANDOFF, COMMAND_HANDOFF, 1, 2},
 	{"release", "DEVICE...\n--all", "put a device back to where it was",
 	 "Put each DEVICE back to the driver and the flag it had before vfio-bind first "
 	 "touched it; one that it has not touched is unflagged and left to the kernel's "
 	 "choice.",
-	 RELEASE, COMMAND_RELEASE, run_taking, 0, SIZE_MAX},
+	 RELEASE, COMMAND_RELEASE, 1, SIZE_MAX},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
@@ -117,12 +112,6 @@ static const struct {
 
 /* --- what is said to the user -------------------------------------------------- */
 
-static void fail(enum status status)
-{
-	if (status > worst)
-		worst = status;
-}
-
 /* A whole line in one write, as several processes may share the log. */
 static void complain(const char *who, const char *kind, const struct error *e)
 {
@@ -132,6 +121,13 @@ static void complain(const char *who, const char *kind, const struct error *e)
 	fprintf(stderr, PROGRAM ": %s%s%s%s\n%s", who ? who : "", who ? ": " : "", kind,
 		e->text, hint);
 	fflush(stderr);
+}
+
+static void fail(const char *who, const struct error *e)
+{
+	complain(who, "", e);
+	if (e->status > worst)
+		worst = e->status;
 }
 
 static void tell_step(const char *line)
@@ -147,10 +143,10 @@ static void tell_warning(const struct device *dev, const struct error *e)
 
 static void tell_result(const struct device *dev, const struct error *e)
 {
-	if (e->status != STATUS_DONE)
-		complain(dev->name, "", e);
-	any_done |= e->status == STATUS_DONE;
-	fail(e->status);
+	if (e->status == STATUS_DONE)
+		any_done = true;
+	else
+		fail(dev->name, e);
 }
 
 /* A full disk or a closed pipe behind stdout must not look like success. */
@@ -162,8 +158,8 @@ static void close_stdout(void)
 	}
 }
 
-/* With a standard fd closed, the next file opened would be taken for it. These cannot be
- * used, and so are errors still. */
+/* With a standard fd closed, the next file opened would take its number. Each is filled
+ * with one that cannot be used, so that using it still fails. */
 static void open_standard_fds(void)
 {
 	for (int fd = 0; fd < 3; fd++) {
@@ -173,32 +169,6 @@ static void open_standard_fds(void)
 }
 
 /* --- the commands -------------------------------------------------------------- */
-
-/* What @name stands for. One that cannot be used is said and passed over: the other
- * operands may still be released. Returns whether it can. */
-static bool find(const char *name, bool taking, struct device *dev)
-{
-	struct error e;
-
-	if (device_find(name, dev, &e) < 0) {
-		if (arg_all)
-			return false; /* it was removed, and its record is void */
-		if (arg_request.command == COMMAND_RELEASE)
-			error_hint(&e,
-				   "an interface or a disk goes with its driver: name "
-				   "the device as '" PROGRAM " list --taken' does");
-		complain(NULL, "", &e);
-		fail(e.status);
-		return false;
-	}
-	if (taking && device_check_override(dev, &e) < 0) {
-		complain(dev->name, "", &e);
-		fail(e.status);
-		device_clear(dev);
-		return false;
-	}
-	return true;
-}
 
 /* Add all members of its group that can be handed off. */
 static void add_group(struct devices *devices, const struct device *dev)
@@ -211,31 +181,45 @@ static void add_group(struct devices *devices, const struct device *dev)
 	}
 }
 
-static void add(struct devices *devices, const char *name, bool taking)
+/* The devices that the operands stand for. One that cannot be used is reported and
+ * skipped: the others may still be listed or released. */
+static struct devices find_operands(bool taking)
 {
-	struct device dev;
+	struct devices devices = {0};
 
-	if (!find(name, taking, &dev))
-		return;
-	if (taking && arg_group)
-		add_group(devices, &dev);
-	devices_add(devices, &dev);
+	for (size_t i = 0; i < arg_operands.n; i++) {
+		_cleanup_device_ struct device dev = {0};
+		struct error e;
+
+		if (device_find(arg_operands.name[i], &dev, &e) < 0) {
+			if (arg_request.command == COMMAND_RELEASE)
+				error_hint(&e, "an interface or a disk goes with its "
+					       "driver: name the device as '" PROGRAM
+					       " list --taken' does");
+			if (!arg_all) /* else it was removed, and its record is void */
+				fail(NULL, &e);
+			continue;
+		}
+		if (taking && device_check_override(&dev, &e) < 0) {
+			fail(dev.name, &e);
+			continue;
+		}
+		if (taking && arg_group)
+			add_group(&devices, &dev);
+		devices_add(&devices, &dev);
+	}
+	return devices;
 }
 
 static int run_list(void)
 {
-	_cleanup_devices_ struct devices devices = {0};
+	_cleanup_devices_ struct devices devices = find_operands(false);
 	struct error e;
 
-	for (size_t i = 0; i < arg_n_operands; i++)
-		add(&devices, arg_operands[i], false);
-	if (arg_n_operands && !devices.n)
+	if (arg_operands.n && !devices.n)
 		return worst;
-	arg_list.group = arg_group;
-	if (list_print(&devices, &arg_list, &e) < 0) {
-		complain(NULL, "", &e);
-		fail(e.status);
-	}
+	if (list_print(&devices, &arg_list, &e) < 0)
+		fail(NULL, &e);
 	return worst;
 }
 
@@ -250,7 +234,6 @@ static int run_taking(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_result};
 	_cleanup_devices_ struct devices devices = {0};
-	_cleanup_names_ struct names recorded = {0};
 	int signal_number;
 
 	if (geteuid() != 0 && !sysfs_is_dry_run()) {
@@ -259,22 +242,19 @@ static int run_taking(void)
 	}
 	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
 	if (arg_all)
-		recorded = record_list();
-	for (size_t i = 0; i < recorded.n; i++)
-		add(&devices, recorded.name[i], true);
-	for (size_t i = 0; i < arg_n_operands; i++)
-		add(&devices, arg_operands[i], true);
+		arg_operands = record_list();
+	devices = find_operands(true);
 	if (!devices.n || (worst && arg_request.command != COMMAND_RELEASE))
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
-	/* Nobody reading our messages is no reason to leave a device half way. */
+	/* A reader that has gone is no reason to leave a device half way. */
 	if (!sysfs_is_dry_run())
 		signal(SIGPIPE, SIG_IGN);
 	arg_request.together = &devices;
 	signal_number = worker_run(&devices, &arg_request, &listener);
 	if (signal_number && !any_done && worst != STATUS_BROKEN) {
-		/* As a shell expects of what it has interrupted; but not when one was
-		 * done all the same, or is not as it was. */
+		/* Die of it, as a shell expects; but not if a device was done all the
+		 * same, or is not as it was. */
 		signal(signal_number, SIG_DFL);
 		raise(signal_number);
 	}
@@ -318,29 +298,26 @@ static void parse_timeout(struct argp_state *state, const char *seconds)
 			   seconds);
 }
 
-/* The operands are known: make of them what this command does. */
+/* All operands are known: check them, and make the request of them. */
 static void parse_operands(struct argp_state *state, const struct command_line *command)
 {
 	size_t max = arg_driver ? SIZE_MAX : command->max;
 
-	if (arg_all && arg_n_operands)
+	if (arg_all && arg_operands.n)
 		argp_error(state, "--all takes no DEVICE");
-	if (!arg_all && (arg_n_operands < command->min ||
-			 (command->bit == RELEASE && arg_n_operands == 0)))
+	if (!arg_all && arg_operands.n < command->min)
 		argp_error(state, "DEVICE is missing");
-	if (arg_n_operands > max)
-		argp_error(state, "surplus operand: '%.64s'%s", arg_operands[max],
+	if (arg_operands.n > max)
+		argp_error(state, "surplus operand: '%.64s'%s", arg_operands.name[max],
 			   command->bit == HANDOFF ? "; for several devices, name the "
 						     "driver with --driver"
 						   : "");
-	if (command->bit == LIST && arg_list.format == LIST_JSON && arg_list.noheadings)
-		arg_list.noheadings = false; /* JSON has none */
 	if (command->bit == RELEASE && arg_group)
 		arg_request.recorded = true; /* what others have taken is theirs */
 	if (!(command->bit & (PIN | HANDOFF)))
 		return;
-	if (!arg_driver && arg_n_operands == 2)
-		arg_driver = arg_operands[--arg_n_operands];
+	if (!arg_driver && arg_operands.n == 2)
+		arg_driver = arg_operands.name[--arg_operands.n];
 	else if (!arg_driver)
 		arg_driver = command->bit == PIN ? DRIVER_NONE : "auto";
 	arg_request.driver = streq(arg_driver, "auto") ? NULL : arg_driver;
@@ -374,7 +351,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		arg_all = arg_request.recorded = true;
 		break;
 	case 'g':
-		arg_group = true;
+		arg_group = arg_list.group = true;
 		break;
 	case 'd':
 		arg_driver = arg;
@@ -395,11 +372,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 		break;
 	case ARGP_KEY_ARG:
-		arg_operands =
-			reallocarray(arg_operands, arg_n_operands + 1, sizeof(arg));
-		if (!arg_operands)
-			abort();
-		arg_operands[arg_n_operands++] = arg;
+		names_add(&arg_operands, arg);
 		break;
 	case ARGP_KEY_END:
 		parse_operands(state, command);
@@ -455,7 +428,7 @@ static int run_command(const struct command_line *command, int argc, char **argv
 	argv[0] = name;
 	arg_request.command = command->command;
 	argp_parse(&argp, argc, argv, 0, NULL, (void *)command);
-	return command->run();
+	return command->bit == LIST ? run_list() : run_taking();
 }
 
 static error_t parse_command(int key, char *arg, struct argp_state *state)
@@ -484,7 +457,7 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* No name has any, and a message with them could say whatever it likes. */
+/* No name contains one, and a message with one could forge anything on a terminal. */
 static void refuse_control_characters(int argc, char **argv)
 {
 	struct error e;

@@ -353,7 +353,9 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 	scols_table_set_name(table, "devices");
 	scols_table_enable_json(table, options->format == LIST_JSON);
 	scols_table_enable_raw(table, options->format == LIST_RAW);
-	scols_table_enable_noheadings(table, options->noheadings);
+	/* JSON has none to leave out. */
+	scols_table_enable_noheadings(table, options->noheadings &&
+						     options->format != LIST_JSON);
 	for (size_t c = 0; c < selection->n; c++)
 		scols_table_new_column(table, selection->column[c]->name, 0,
 				       selection->column[c]->flags |
@@ -380,11 +382,11 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 	scols_unref_table(table);
 }
 
-int list_print(const struct devices *devices, const struct list_options *options,
+int list_print(struct devices *devices, const struct list_options *options,
 	       struct error *e)
 {
 	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
-	_cleanup_devices_ struct devices all = {0};
+	bool all = !devices->n;
 	struct selection selection;
 	struct row *rows;
 
@@ -392,19 +394,14 @@ int list_print(const struct devices *devices, const struct list_options *options
 	    select_columns(&selection, options->columns, e) < 0)
 		return -1;
 	scols_init_debug(0);
-	if (!devices->n)
-		enumerate(&buses, options->bus, &all);
-	for (size_t i = 0; i < devices->n; i++) {
-		struct device dev = device_copy(&devices->dev[i]);
-
-		devices_append(&all, &dev);
-	}
-	if (devices->n && options->group)
-		add_groups(&all);
+	if (all)
+		enumerate(&buses, options->bus, devices);
+	else if (options->group)
+		add_groups(devices);
 	/* Operands are shown in their own order. */
-	rows = rows_of(&all, options->group, options->group || !devices->n);
-	print(rows, all.n, options, &selection);
-	for (size_t i = 0; i < all.n; i++) {
+	rows = rows_of(devices, options->group, options->group || all);
+	print(rows, devices->n, options, &selection);
+	for (size_t i = 0; i < devices->n; i++) {
 		free(rows[i].group);
 		binding_clear(&rows[i].binding);
 	}
