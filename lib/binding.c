@@ -148,9 +148,9 @@ static int bind(const struct device *dev, const char *driver,
 	return 0;
 }
 
-/* Bind it to a driver that has none of its ids, as uio_pci_generic: a flag, cleared
- * since, or an id that new_id once told, must have given it that one. Returns as bind()
- * does; with an error, it has no flag. */
+/* Bind it to a driver that has none of its ids, such as uio_pci_generic: it must have had
+ * the device by a flag that was cleared later, or by new_id. Returns as bind() does;
+ * after an error there is no flag. */
 static int bind_flagged(const struct device *dev, const char *driver,
 			const struct patience *patience, struct error *e)
 {
@@ -263,8 +263,8 @@ const char *binding_no_reset(const struct device *dev, const char *driver)
 		    : "it has no reset attribute, and only VFIO resets it otherwise";
 }
 
-/* As long as the guard is open, no user can come by the group and have the device reset
- * under his hands. */
+/* While the guard is open, no user can open the group and have the device reset under it.
+ */
 static int reset_by_attribute(const struct device *dev, enum reset reset,
 			      const struct patience *patience, struct error *e)
 {

@@ -27,11 +27,6 @@ static void run_clear(struct run *run)
 	cleanup_close(&run->guard);
 }
 
-static bool is_parked(const struct request *request)
-{
-	return streq(request->driver, DRIVER_NONE);
-}
-
 /* Is it just the guard of another worker of this command, at work in the same group? It
  * keeps strangers out for us, too; and in a handoff it waits for us, to go together. */
 static bool only_fellows_hold(const struct device *dev, const struct vfio_nodes *nodes)
@@ -92,7 +87,8 @@ static int check_leaving(struct run *run, struct error *e)
 	return wait_for_holder(run, e);
 }
 
-/* The driver that the flag shall name: whatever knows the device. */
+/* The driver must know the hardware: with the flag, the kernel lets any driver probe it.
+ */
 static int check_driver(const struct run *run, const char *driver, struct error *e)
 {
 	if (!driver || streq(driver, run->before.driver) || driver_is_vfio(driver) ||
@@ -105,7 +101,7 @@ static int check_driver(const struct run *run, const char *driver, struct error 
 	return error_hint(e, "handoff --force does it all the same");
 }
 
-/* Everything about where it shall go. */
+/* Everything that can be known to go wrong where it is to go. */
 static int check_target(const struct run *run, const char *driver, struct error *e)
 {
 	const struct device *dev = run->dev;
@@ -132,26 +128,19 @@ static int check_target(const struct run *run, const char *driver, struct error 
 		return 0;
 	if (group_check(dev, run->request->together, &unconfined, e) < 0)
 		return -1;
-	if (unconfined) {
-		struct error warning;
-
-		error_set(&warning, STATUS_DONE,
-			  "no IOMMU: nothing confines its DMA, its user can read and "
-			  "write all memory");
-		run->caller->warn(&warning);
-	}
+	if (unconfined)
+		run->caller->warn("no IOMMU: nothing confines its DMA, its user can read "
+				  "and write all memory");
 	return 0;
 }
 
 /* In a container, /sys is often read-only. */
 static int check_writable(const struct device *dev, struct error *e)
 {
-	int err = sysfs_is_dry_run() ? 0
-				     : sysfs_check_writable(dev->path, "driver_override");
-
-	return err ? error_set(e, STATUS_FAILED, "cannot write below /sys: %s",
-			       strerror(-err))
-		   : 0;
+	if (sysfs_is_writable(dev->path, "driver_override"))
+		return 0;
+	return error_set(e, STATUS_FAILED, "cannot write below /sys: %s",
+			 strerror(errno));
 }
 
 /* The driver that was asked for, NULL for none: *@driver by its registered name, its
@@ -161,7 +150,7 @@ static int find_driver(const struct run *run, char **driver, struct error *e)
 	const char *wanted = run->request->driver;
 
 	*driver = NULL;
-	if (is_parked(run->request))
+	if (streq(wanted, DRIVER_NONE))
 		return 0;
 	*driver = wanted ? driver_load(run->dev->bus, wanted, e)
 			 : driver_load_vfio(run->dev, e);
@@ -178,14 +167,12 @@ static int keep_record(struct run *run, const struct binding *to, struct error *
 		.incarnation = device_incarnation(run->dev),
 	};
 
-	return sysfs_is_dry_run() ? 0 : record_write(run->dev, &record, e);
+	return record_write(run->dev, &record, e);
 }
 
 /* The record as the command found it. */
 static int restore_record(struct run *run, struct error *e)
 {
-	if (sysfs_is_dry_run())
-		return 0;
 	return run->recorded ? record_write(run->dev, &run->record, e)
 			     : record_remove(run->dev, e);
 }
@@ -199,15 +186,14 @@ static char *state_text(const struct run *run)
 	return device_binding(run->dev, &is, &e) < 0 ? copy(e.text) : binding_text(&is);
 }
 
-/* Put the device back to where it was; @e is why, and gets to know what became of it. */
+/* Put the device back to where it was. @e says why; how it ended is added to it. */
 static int undo(struct run *run, struct error *e)
 {
-	/* An undo has its own time, and is not talked out of it. */
+	/* It has at least a second of its own, and no signal stops it. */
 	struct patience patience = {.deadline = now() + SEC};
 	_cleanup_binding_ struct binding is = {0};
 	struct error second = {0};
-	_cleanup_free_ char *why = copy(e->text);
-	_cleanup_free_ char *hint = copy(e->hint);
+	struct error first = *e;
 	_cleanup_free_ char *state = NULL;
 
 	if (patience.deadline < run->request->deadline)
@@ -217,13 +203,13 @@ static int undo(struct run *run, struct error *e)
 	     binding_move(run->dev, &run->before, &patience, &second) == 0) &&
 	    restore_record(run, &second) == 0) {
 		state = binding_text(&run->before);
-		error_set(e, e->status, "%s; it is %s %s", why,
+		error_set(e, first.status, "%s; it is %s %s", first.text,
 			  binding_equal(&is, &run->before) ? "still" : "back", state);
-		return error_hint(e, "%s", hint);
+		return error_hint(e, "%s", first.hint);
 	}
 	state = state_text(run);
-	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s; it is now %s", why,
-		  second.text, state);
+	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s; it is now %s",
+		  first.text, second.text, state);
 	return error_hint(e, "to put it back: vfio-bind release %s/%s", run->dev->bus,
 			  run->dev->name);
 }
@@ -234,7 +220,6 @@ static int take(struct run *run, const struct binding *to, struct error *e)
 	struct patience patience = {run->request->deadline, run->caller->given_up};
 	bool there = binding_equal(&run->before, to);
 	enum reset reset = run->request->reset;
-	const char *reason;
 
 	if (!there) {
 		if (keep_record(run, to, e) < 0)
@@ -242,30 +227,31 @@ static int take(struct run *run, const struct binding *to, struct error *e)
 		if (binding_move(run->dev, to, &patience, e) < 0)
 			return undo(run, e);
 	}
-	/* Let go only now: nobody could slip in, and the reset must open the group. */
+	/* Kept until now, so that nobody could slip in; the reset opens the group itself.
+	 */
 	cleanup_close(&run->guard);
 	run->guard = -1;
 	if (there && reset != RESET_ALWAYS)
-		reset = RESET_NEVER; /* nothing is written, and all verified */
+		reset = RESET_NEVER; /* write nothing, only verify */
 	if (run->request->command == COMMAND_HANDOFF &&
 	    run->caller->may_pass(PHASE_MOVED) &&
 	    binding_reset(run->dev, to, reset, &patience, e) < 0)
 		return undo(run, e);
-	reason = run->caller->given_up();
-	if (!reason && run->caller->may_pass(PHASE_DONE))
+	if (run->caller->may_pass(PHASE_DONE))
 		return 0;
 	error_set(e, STATUS_FAILED, "%s", run->caller->given_up());
 	return undo(run, e);
 }
 
-/* Where a release takes a device that vfio-bind has not taken: away from a driver that
- * only the flag, or an id, has given it. */
+/* Where a release takes a device without a record: off a VFIO driver, or one that has it
+ * only by its flag, to the kernel's choice. Any other driver keeps it. */
 static struct binding untaken(const struct device *dev, const struct binding *is)
 {
 	_cleanup_device_ struct device pf = {0};
 	_cleanup_free_ char *pf_driver =
 		pci_pf(dev, &pf) == 0 ? sysfs_link(pf.path, "driver") : NULL;
-	/* Where the kernel binds by the flag alone, the flag tells nothing. */
+	/* One that the kernel binds only when flagged may have been flagged for its host
+	 * driver: that alone is no reason to take it away. */
 	bool keep =
 		is->driver && !driver_is_vfio(is->driver) &&
 		(!streq(is->driver, is->driver_override) || pci_binds_flagged_only(dev));
@@ -302,8 +288,8 @@ static int release(struct run *run, const struct binding *to, struct error *e)
 {
 	struct patience patience = {.deadline = run->request->deadline};
 	_cleanup_binding_ struct binding is = {0};
-	_cleanup_free_ char *why = NULL, *state = NULL;
-	struct error warning;
+	_cleanup_free_ char *state = NULL;
+	struct error first, ignored;
 
 	if (!binding_equal(&run->before, to)) {
 		load_host_driver(run, to->driver);
@@ -311,22 +297,20 @@ static int release(struct run *run, const struct binding *to, struct error *e)
 		    binding_move(run->dev, to, &patience, e) < 0)
 			goto failed;
 	}
-	if (!sysfs_is_dry_run() && record_remove(run->dev, e) < 0)
+	if (record_remove(run->dev, e) < 0)
 		goto failed;
 	if (to->driver == binding_any_driver && !sysfs_is_dry_run() &&
-	    !sysfs_has(run->dev->path, "driver")) {
-		error_set(&warning, STATUS_DONE, "no driver wants it: it has none now");
-		run->caller->warn(&warning);
-	}
+	    !sysfs_has(run->dev->path, "driver"))
+		run->caller->warn("no driver wants it: it has none now");
 	return 0;
 failed:
 	/* Never undone: its user is gone, and would not come back for it. */
-	why = copy(e->text);
+	first = *e;
 	state = state_text(run);
-	if (device_binding(run->dev, &is, &warning) < 0 ||
+	if (device_binding(run->dev, &is, &ignored) < 0 ||
 	    !binding_equal(&is, &run->before))
-		e->status = STATUS_BROKEN;
-	error_set(e, e->status, "%s; it is now %s", why, state);
+		first.status = STATUS_BROKEN;
+	error_set(e, first.status, "%s; it is now %s", first.text, state);
 	return error_hint(e, "to try again: vfio-bind release %s/%s", run->dev->bus,
 			  run->dev->name);
 }
@@ -362,11 +346,8 @@ int command_run(const struct device *dev, const struct request *request,
 	if (recorded < 0 && !sysfs_is_dry_run())
 		return -1;
 	run.recorded = recorded > 0;
-	if (request->recorded && !run.recorded) {
-		if (!sysfs_is_dry_run() && record_remove(dev, e) < 0)
-			return -1;
-		return 0;
-	}
+	if (request->recorded && !run.recorded)
+		return record_remove(dev, e);
 
 	if (releasing)
 		to = run.recorded ? run.record.origin : untaken(dev, &run.before);

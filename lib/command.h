@@ -34,7 +34,7 @@ struct caller {
 	/* NULL, or why a handoff should not go on: time is up, it is told to stop, or
 	 * another of its IOMMU group has failed. */
 	const char *(*given_up)(void);
-	void (*warn)(const struct error *e);
+	void (*warn)(const char *text);
 };
 
 /* Returns 0, or -1 with @e, whose status tells what has become of the

@@ -202,7 +202,7 @@ struct names driver_candidates(const struct device *dev)
 	return candidates;
 }
 
-/* The module's own aliases, those of modprobe.d(5) not. */
+/* The module's own aliases, not those of modprobe.d(5). */
 static struct names aliases_of(struct kmod_module *module)
 {
 	struct kmod_list *info = NULL, *entry;
@@ -218,8 +218,8 @@ static struct names aliases_of(struct kmod_module *module)
 	return aliases;
 }
 
-/* How many wildcards are in the closest of the module's aliases that fit? None, if only
- * an alias of modprobe.d(5) does: that is the admin's wish. */
+/* How many wildcards are in the closest of the module's aliases that fit? 0 if only an
+ * alias of modprobe.d(5) does: that is the admin's wish. */
 static size_t wildcards(struct kmod_module *module, const char *alias)
 {
 	_cleanup_names_ struct names aliases = aliases_of(module);
@@ -301,7 +301,7 @@ char *driver_load_vfio(const struct device *dev, struct error *e)
 			return load_variant(dev, e);
 	}
 	error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus", dev->bus);
-	error_hint(e, "name the driver that shall have it");
+	error_hint(e, "name the driver");
 	return NULL;
 }
 

@@ -120,8 +120,8 @@ static void parse(struct record *record, char *line)
 }
 
 /* Is @is on the way that vfio-bind took with this device? It carries the flag; or, not
- * flagged yet or any more, nobody else's driver has it. For a moment it has no flag, or
- * its driver's: when it is bound to a driver that the flag to come forbids. */
+ * flagged yet or any more, nobody else's driver has it. While a driver is bound that the
+ * final flag forbids, it has no flag for a moment, or that driver's. */
 static bool on_our_way(const struct record *record, const struct binding *is)
 {
 	const struct binding *origin = &record->origin;
@@ -192,6 +192,8 @@ int record_write(const struct device *dev, const struct record *record, struct e
 		format("incarnation %" PRIu64 "\n", record->incarnation);
 	_cleanup_close_ int fd = -1;
 
+	if (sysfs_is_dry_run())
+		return 0;
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
 		if (lines[i].value)
 			append(&text, "", "%s %s\n", lines[i].key, lines[i].value);
@@ -215,6 +217,8 @@ int record_remove(const struct device *dev, struct error *e)
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
 	_cleanup_free_ char *temporary = path_in(DIR_OF_ALL, dev);
 
+	if (sysfs_is_dry_run())
+		return 0;
 	unlink(temporary); /* left by one that was killed */
 	if (unlink(path) < 0 && errno != ENOENT)
 		return error_set(e, STATUS_FAILED, "cannot remove %s: %s", path,

@@ -139,11 +139,11 @@ bool sysfs_has(const char *dir, const char *entry)
 	return access(path, F_OK) == 0;
 }
 
-int sysfs_check_writable(const char *dir, const char *attr)
+bool sysfs_is_writable(const char *dir, const char *attr)
 {
 	_cleanup_free_ char *path = format("%s/%s", dir, attr);
 
-	return access(path, W_OK) < 0 ? -errno : 0;
+	return dry_run || access(path, W_OK) == 0;
 }
 
 struct names sysfs_names(const char *dir, const char *prefix)

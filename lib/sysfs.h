@@ -17,8 +17,8 @@ char *sysfs_link(const char *dir, const char *link);
  * is left to wait for it. NULL: it cannot be read. */
 void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values);
 
-/* Returns 0, or -errno when the attribute could not be written: no root, read-only. */
-int sysfs_check_writable(const char *dir, const char *attr);
+/* Could the attribute be written? False with errno. In a dry run it need not be. */
+bool sysfs_is_writable(const char *dir, const char *attr);
 
 bool sysfs_has(const char *dir, const char *entry);
 

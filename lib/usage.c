@@ -168,7 +168,7 @@ static void swaps_check(const char *chain, dev_t number, char **uses)
 		fclose(file);
 }
 
-/* Somebody else who wants it for himself: a mount in another namespace, for one. */
+/* Has somebody opened it exclusively? A mount in another namespace has, for one. */
 static bool opened_exclusively(const char *path)
 {
 	_cleanup_free_ char *node = format("/dev/%s", last_component(path));

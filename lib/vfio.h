@@ -39,8 +39,8 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
  * users out and does not block an unbind; true when it is held. */
 bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard);
 
-/* The same, but another vfio-bind that only looks is no holder: it is waited for, until
- * @deadline. */
+/* The same, but wait until @deadline for another vfio-bind, which has the node open only
+ * for a moment. */
 bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
 		     int64_t deadline, int *guard);
 

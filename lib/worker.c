@@ -41,7 +41,7 @@ struct message {
 struct worker {
 	const struct device *dev;
 	char *set; /* those with the same go all or none; NULL: it goes alone */
-	struct vfio_nodes nodes; /* while they can be seen: they go with the unbind */
+	struct vfio_nodes nodes; /* read at the start: they go with the unbind */
 	pid_t pid;
 	int socket; /* -1: not started, or finished */
 	enum phase reached, allowed;
@@ -56,26 +56,27 @@ static int parent = -1;
 static int64_t deadline;
 static const char *stopped;
 
-static bool say(enum what what, enum phase phase, const struct error *e)
+static void say(const struct message *message)
 {
-	struct message message = {.what = what, .phase = phase};
+	send(parent, message, sizeof(*message), MSG_NOSIGNAL);
+}
 
-	if (e)
-		message.error = *e;
-	return send(parent, &message, sizeof(message), MSG_NOSIGNAL) >= 0;
+static void say_text(enum what what, const char *text)
+{
+	struct message message = {.what = what};
+
+	error_set(&message.error, STATUS_DONE, "%s", text);
+	say(&message);
 }
 
 static void say_step(const char *line)
 {
-	struct error e;
-
-	error_set(&e, STATUS_DONE, "%s", line);
-	say(WHAT_STEP, PHASE_NONE, &e);
+	say_text(WHAT_STEP, line);
 }
 
-static void say_warning(const struct error *e)
+static void say_warning(const char *text)
 {
-	say(WHAT_WARNING, PHASE_NONE, e);
+	say_text(WHAT_WARNING, text);
 }
 
 /* @word, if @n says that there is one, is no GO; else the parent has gone. */
@@ -114,7 +115,7 @@ static bool may_pass(enum phase phase)
 
 	if (given_up())
 		return false;
-	say(WHAT_PHASE, phase, NULL);
+	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
 	n = recv(parent, &word, 1, 0);
 	if (n != 1 || word != GO)
 		stop(n, word);
@@ -127,7 +128,7 @@ static void __attribute__((noreturn))
 work(const struct device *dev, const struct request *request, int socket)
 {
 	static const struct caller caller = {may_pass, given_up, say_warning};
-	struct error e = {0};
+	struct message result = {.what = WHAT_RESULT};
 	sigset_t all;
 
 	sigfillset(&all);
@@ -135,9 +136,9 @@ work(const struct device *dev, const struct request *request, int socket)
 	parent = detach(socket);
 	deadline = request->deadline;
 	sysfs_on_announce(say_step);
-	if (command_run(dev, request, &caller, &e) == 0)
-		e = (struct error){0};
-	say(WHAT_RESULT, PHASE_NONE, &e);
+	if (command_run(dev, request, &caller, &result.error) == 0)
+		result.error = (struct error){0};
+	say(&result);
 	_exit(0);
 }
 
@@ -215,7 +216,8 @@ static void leave(struct worker *worker, const struct request *request,
 	_cleanup_free_ char *holder = NULL, *held = NULL;
 	struct error e = {0};
 
-	/* From here on it cannot make itself heard, and knows; what it said is heard. */
+	/* From here on it can neither send nor receive, and knows. What it has sent is
+	 * still read. */
 	shutdown(worker->socket, SHUT_RDWR);
 	worker->left = true;
 	while (worker->socket >= 0 && hear(worker, listener))
@@ -317,7 +319,7 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 			continue;
 		if (other->stopping || other->reached < worker->reached)
 			return false;
-		/* A group opens once: they verify in turn. */
+		/* A group can be opened once at a time: they verify in turn. */
 		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
 		    other->reached == PHASE_MOVED)
 			return false;
