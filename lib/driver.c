@@ -315,11 +315,7 @@ bool driver_knows(const struct device *dev, const char *driver)
 	struct kmod_list *entry;
 	bool says = false;
 
-	for (size_t i = 0; i < fitting.n; i++) {
-		if (streq(fitting.name[i], driver))
-			return true;
-	}
-	if (!modalias)
+	if (!modalias || names_have(&fitting, driver))
 		return true;
 	own = modules_for(module ? module : driver); /* in a dry run, not loaded yet */
 	kmod_list_foreach(entry, own.list) {

@@ -211,17 +211,15 @@ static int compare(const void *a, const void *b)
 		       : strverscmp(x->dev.name, y->dev.name);
 }
 
-/* @bus is one of the kernel's; NULL: any. */
+/* @bus shall be one of these; NULL: any. */
 static int check_bus(const struct names *buses, const char *bus, struct error *e)
 {
 	if (!buses->n)
 		return error_set(e, STATUS_FAILED, "cannot read /sys/bus: %s",
 				 strerror(errno));
-	for (size_t i = 0; i < buses->n; i++) {
-		if (streq(bus, buses->name[i]))
-			return 0;
-	}
-	return bus ? error_set(e, STATUS_USAGE, "no such bus: '%.64s'", bus) : 0;
+	if (!bus || names_have(buses, bus))
+		return 0;
+	return error_set(e, STATUS_USAGE, "no such bus: '%.64s'", bus);
 }
 
 /* All devices on these buses, or one of them, that have a driver_override. */

@@ -38,11 +38,19 @@ void append(char **list, const char *separator, const char *fmt, ...)
 
 void names_add(struct names *names, const char *name)
 {
-	names->name = reallocarray(names->name, names->n + 2, sizeof(*names->name));
+	names->name = reallocarray(names->name, names->n + 1, sizeof(*names->name));
 	if (!names->name)
 		abort();
 	names->name[names->n++] = copy(name);
-	names->name[names->n] = NULL;
+}
+
+bool names_have(const struct names *names, const char *name)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		if (streq(names->name[i], name))
+			return true;
+	}
+	return false;
 }
 
 void names_free(struct names *names)

@@ -52,13 +52,14 @@ char *copy(const char *s);
 /* Append to @list (NULL: empty), with @separator between the parts. */
 void append(char **list, const char *separator, const char *fmt, ...) _printf_(3, 4);
 
-/* A growing array of strings, closed by NULL. */
+/* A growing array of strings. */
 struct names {
 	char **name;
 	size_t n;
 };
 
 void names_add(struct names *names, const char *name);
+bool names_have(const struct names *names, const char *name);
 void names_free(struct names *names);
 #define _cleanup_names_ __attribute__((cleanup(names_free)))
 

@@ -42,12 +42,20 @@ struct worker {
 	const struct device *dev;
 	char *set; /* those with the same go all or none; NULL: it goes alone */
 	struct vfio_nodes nodes; /* read at the start: they go with the unbind */
-	pid_t pid;
-	int socket; /* -1: not started, or finished */
+	pid_t pid;		 /* 0: not started */
+	int socket;		 /* -1: not started, or finished */
 	enum phase reached, allowed;
-	bool started, stopping, left, finished, failed;
+	bool stopping, left, finished, failed;
 	char step[sizeof(((struct error *)NULL)->text)];
 	int64_t give_up_at;
+};
+
+struct workers {
+	struct worker *worker;
+	size_t n;
+	const struct request *request;
+	const struct listener *listener;
+	int interrupted; /* the signal that did it, or 0 */
 };
 
 /* --- the child ----------------------------------------------------------------- */
@@ -79,26 +87,25 @@ static void say_warning(const char *text)
 	say_text(WHAT_WARNING, text);
 }
 
-/* @word, if @n says that there is one, is no GO; else the parent has gone. */
-static void stop(ssize_t n, char word)
+/* @word is no GO. */
+static void stop(char word)
 {
-	stopped = n != 1		  ? "interrupted"
-		  : word == STOP_TOGETHER ? "another device of its IOMMU group cannot be "
-					    "taken"
+	stopped = word == STOP_TOGETHER ? "another device of its IOMMU group cannot be "
+					  "taken"
 		  : word == STOP_TIMED_OUT ? "timed out"
 					   : "interrupted";
 }
 
 static const char *given_up(void)
 {
-	char word;
+	char word = STOP_INTERRUPTED; /* if the parent has gone */
 	ssize_t n;
 
 	if (stopped)
 		return stopped;
 	n = recv(parent, &word, 1, MSG_DONTWAIT);
 	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
-		stop(n, word);
+		stop(word);
 	else if (now() >= deadline)
 		stopped = "timed out";
 	return stopped;
@@ -110,15 +117,14 @@ static const char *given_up(void)
  * it is on its own. */
 static bool may_pass(enum phase phase)
 {
-	char word = 0;
-	ssize_t n;
+	char word = STOP_INTERRUPTED; /* if the parent has gone */
 
 	if (given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
-	n = recv(parent, &word, 1, 0);
-	if (n != 1 || word != GO)
-		stop(n, word);
+	recv(parent, &word, 1, 0);
+	if (word != GO)
+		stop(word);
 	else if (phase == PHASE_READY)
 		prctl(PR_SET_PDEATHSIG, 0);
 	return !stopped;
@@ -144,8 +150,8 @@ work(const struct device *dev, const struct request *request, int socket)
 
 /* --- the parent ---------------------------------------------------------------- */
 
-static void finish(struct worker *worker, const struct error *e,
-		   const struct listener *listener)
+static void finish(const struct workers *workers, struct worker *worker,
+		   const struct error *e)
 {
 	if (worker->socket >= 0)
 		close(worker->socket);
@@ -153,7 +159,7 @@ static void finish(struct worker *worker, const struct error *e,
 	worker->finished = true;
 	worker->failed = e->status != STATUS_DONE;
 	vfio_nodes_clear(&worker->nodes);
-	listener->result(worker->dev, e);
+	workers->listener->result(worker->dev, e);
 }
 
 /* May it have written anything? */
@@ -163,7 +169,7 @@ static bool touching(const struct worker *worker)
 }
 
 /* Hear one message. False: there is none. */
-static bool hear(struct worker *worker, const struct listener *listener)
+static bool hear(const struct workers *workers, struct worker *worker)
 {
 	struct message message;
 	struct error e = {0};
@@ -183,7 +189,7 @@ static bool hear(struct worker *worker, const struct listener *listener)
 		if (touching(worker))
 			error_hint(&e, "to put it back: vfio-bind release %s/%s",
 				   worker->dev->bus, worker->dev->name);
-		finish(worker, &e, listener);
+		finish(workers, worker, &e);
 		return true;
 	}
 	switch (message.what) {
@@ -196,23 +202,23 @@ static bool hear(struct worker *worker, const struct listener *listener)
 		memcpy(worker->step, message.error.text, sizeof(worker->step));
 		if (now() + GRACE > worker->give_up_at)
 			worker->give_up_at = now() + GRACE_STEP;
-		listener->step(worker->step);
+		workers->listener->step(worker->step);
 		break;
 	case WHAT_WARNING:
-		listener->warning(worker->dev, &message.error);
+		workers->listener->warning(worker->dev, &message.error);
 		break;
 	case WHAT_RESULT:
 		waitpid(worker->pid, NULL, 0); /* and with it, its lock */
-		finish(worker, &message.error, listener);
+		finish(workers, worker, &message.error);
 		break;
 	}
 	return true;
 }
 
 /* The time is up, and the worker has not said how it ended. */
-static void leave(struct worker *worker, const struct request *request,
-		  const char *reason, const struct listener *listener)
+static void leave(const struct workers *workers, struct worker *worker)
 {
+	const char *reason = workers->interrupted ? "interrupted" : "timed out";
 	_cleanup_free_ char *holder = NULL, *held = NULL;
 	struct error e = {0};
 
@@ -220,7 +226,7 @@ static void leave(struct worker *worker, const struct request *request,
 	 * still read. */
 	shutdown(worker->socket, SHUT_RDWR);
 	worker->left = true;
-	while (worker->socket >= 0 && hear(worker, listener))
+	while (worker->socket >= 0 && hear(workers, worker))
 		;
 	if (worker->socket < 0)
 		return;
@@ -233,24 +239,21 @@ static void leave(struct worker *worker, const struct request *request,
 			  locker ? locker : "another process", held ? "; " : "",
 			  held ? held : "");
 		error_hint(&e, "try again when that process has ended; do not kill it");
-		finish(worker, &e, listener);
-		return;
-	}
-	if (!touching(worker)) {
+	} else if (!touching(worker)) {
 		error_set(&e, STATUS_REFUSED, "%s: %s", reason,
 			  held ? held : "the kernel has not answered to all checks yet");
 	} else {
 		error_set(&e, STATUS_BROKEN, "%s: the kernel is not done with: %s%s%s",
 			  reason, worker->step, held ? "; " : "", held ? held : "");
 		error_hint(&e,
-			   request->command == COMMAND_RELEASE
+			   workers->request->command == COMMAND_RELEASE
 				   ? "the release is completed when it is; pid %d waits "
 				     "for it"
 				   : "the device is put back when it is; pid %d waits "
 				     "for it",
 			   worker->pid);
 	}
-	finish(worker, &e, listener);
+	finish(workers, worker, &e);
 }
 
 static int start(struct worker *worker, const struct request *request, struct error *e)
@@ -258,7 +261,6 @@ static int start(struct worker *worker, const struct request *request, struct er
 	pid_t caller = getpid();
 	int sockets[2];
 
-	worker->started = true;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		return error_set(e, STATUS_FAILED, "cannot make a socket: %s",
 				 strerror(errno));
@@ -278,11 +280,6 @@ static int start(struct worker *worker, const struct request *request, struct er
 }
 
 /* --- sets ---------------------------------------------------------------------- */
-
-struct workers {
-	struct worker *worker;
-	size_t n;
-};
 
 static bool same_set(const struct worker *a, const struct worker *b)
 {
@@ -335,10 +332,8 @@ static void tell_stop(struct worker *worker, char word)
 	worker->stopping = true;
 }
 
-/* Start, let go on or stop whoever is due. Returns whether one has ended by that, which
- * the others of its set must hear of. */
-static bool advance_once(struct workers *workers, const struct request *request,
-			 const struct listener *listener)
+/* Start, let go on or stop whoever is due. */
+static void advance(struct workers *workers)
 {
 	bool ended = false;
 
@@ -349,16 +344,16 @@ static bool advance_once(struct workers *workers, const struct request *request,
 
 		if (worker->finished)
 			continue;
-		if (failed && !worker->started) {
+		if (failed && !worker->pid) {
 			error_set(&e, STATUS_REFUSED,
 				  "another device of its IOMMU group cannot be taken: "
 				  "nothing was touched");
-			finish(worker, &e, listener);
+			finish(workers, worker, &e);
 		} else if (failed && !worker->stopping) {
 			tell_stop(worker, STOP_TOGETHER);
-		} else if (!worker->started && may_start(workers, worker)) {
-			if (start(worker, request, &e) < 0) {
-				finish(worker, &e, listener);
+		} else if (!worker->pid && may_start(workers, worker)) {
+			if (start(worker, workers->request, &e) < 0) {
+				finish(workers, worker, &e);
 				ended = true;
 			}
 		} else if (worker->reached > worker->allowed && !worker->stopping &&
@@ -367,14 +362,8 @@ static bool advance_once(struct workers *workers, const struct request *request,
 			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
 		}
 	}
-	return ended;
-}
-
-static void advance(struct workers *workers, const struct request *request,
-		    const struct listener *listener)
-{
-	while (advance_once(workers, request, listener))
-		;
+	if (ended) /* the others of its set must hear of that */
+		advance(workers);
 }
 
 /* --- the wait ------------------------------------------------------------------ */
@@ -405,11 +394,12 @@ static int read_signal(int fd)
 }
 
 /* Tell all to stop; told twice, stop waiting for them. */
-static void interrupt(struct workers *workers, bool again)
+static void interrupt(struct workers *workers)
 {
 	for (size_t i = 0; i < workers->n; i++) {
 		tell_stop(&workers->worker[i], STOP_INTERRUPTED);
-		workers->worker[i].give_up_at = now() + (again ? 0 : GRACE);
+		workers->worker[i].give_up_at =
+			now() + (workers->interrupted ? 0 : GRACE);
 	}
 }
 
@@ -450,8 +440,7 @@ static bool all_finished(const struct workers *workers)
 }
 
 /* Its time is up. One that waits for GO is not stuck, and can still say how it ends. */
-static void give_up(struct worker *worker, const struct request *request,
-		    bool interrupted, const struct listener *listener)
+static void give_up(const struct workers *workers, struct worker *worker)
 {
 	if (!worker->stopping &&
 	    (worker->allowed == PHASE_DONE || worker->reached > worker->allowed)) {
@@ -459,16 +448,15 @@ static void give_up(struct worker *worker, const struct request *request,
 		worker->stopping = true;
 		worker->give_up_at = now() + GRACE_STEP;
 	} else {
-		leave(worker, request, interrupted ? "interrupted" : "timed out",
-		      listener);
+		leave(workers, worker);
 	}
 }
 
 int worker_run(const struct devices *devices, const struct request *request,
 	       const struct listener *listener)
 {
-	struct workers workers = {calloc(devices->n, sizeof(struct worker)), devices->n};
-	int interrupted = 0;
+	struct workers workers = {calloc(devices->n, sizeof(struct worker)), devices->n,
+				  request, listener, 0};
 	sigset_t before;
 	int signals = stop_signals(&before);
 
@@ -483,28 +471,28 @@ int worker_run(const struct devices *devices, const struct request *request,
 				       ? group_number(&devices->dev[i])
 				       : NULL,
 		};
-	advance(&workers, request, listener);
+	advance(&workers);
 	while (!all_finished(&workers)) {
 		int signal = wait_for_news(&workers, signals);
 
 		if (signal) {
-			interrupt(&workers, interrupted != 0);
-			interrupted = signal;
+			interrupt(&workers);
+			workers.interrupted = signal;
 		}
 		for (size_t i = 0; i < workers.n; i++) {
 			struct worker *worker = &workers.worker[i];
 
-			while (worker->socket >= 0 && hear(worker, listener))
+			while (worker->socket >= 0 && hear(&workers, worker))
 				;
 			if (worker->socket >= 0 && now() >= worker->give_up_at)
-				give_up(worker, request, interrupted, listener);
+				give_up(&workers, worker);
 		}
-		advance(&workers, request, listener);
+		advance(&workers);
 	}
 	for (size_t i = 0; i < workers.n; i++)
 		free(workers.worker[i].set);
 	free(workers.worker);
 	close(signals);
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	return interrupted;
+	return workers.interrupted;
 }
