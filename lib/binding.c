@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "binding.h"
 #include "driver.h"
+#include "group.h"
 #include "pci.h"
+#include "record.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -127,9 +129,15 @@ static int bind(const struct device *dev, const char *driver,
 		const struct patience *patience, struct error *e)
 {
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
+	_cleanup_free_ char *group = driver_is_vfio(driver) ? group_number(dev) : NULL;
 	_cleanup_free_ char *bound = NULL;
+	_cleanup_close_ int lock = -1;
 	int err;
 
+	/* Two members of a group in turn: if VFIO gets both at once, Linux 6.1 makes the
+	 * group twice, warns, and never frees one of them (vfio_create_group). */
+	if (group && !sysfs_is_dry_run() && (lock = record_lock_group(group, e)) < 0)
+		return -1;
 	while ((err = write_until_probed(dir, "bind", dev, EAGAIN, patience)) == -EBUSY &&
 	       group_is_busy(dev, driver) && !out_of_patience(patience))
 		sleep_for(20 * MSEC);

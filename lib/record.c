@@ -49,9 +49,8 @@ static int make_directories(struct error *e)
 	return 0;
 }
 
-int record_lock(const struct device *dev, struct error *e)
+static int lock(const char *path, struct error *e)
 {
-	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
 	int fd;
 
 	if (make_directories(e) < 0)
@@ -64,6 +63,20 @@ int record_lock(const struct device *dev, struct error *e)
 	if (fd >= 0)
 		close(fd);
 	return -1;
+}
+
+int record_lock(const struct device *dev, struct error *e)
+{
+	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
+
+	return lock(path, e);
+}
+
+int record_lock_group(const char *number, struct error *e)
+{
+	_cleanup_free_ char *path = format(DIR_OF_LOCKS "/iommu_group:%s", number);
+
+	return lock(path, e);
 }
 
 char *record_lock_holder(const struct device *dev)

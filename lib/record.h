@@ -17,6 +17,9 @@ void record_clear(struct record *record);
  * the fd, so with the process). Returns the fd, or -1 with @e (STATUS_FAILED). */
 int record_lock(const struct device *dev, struct error *e);
 
+/* The same for an IOMMU group. */
+int record_lock_group(const char *number, struct error *e);
+
 /* "COMMAND (pid N)" of who has the lock, from /proc/locks; NULL: cannot be told. */
 char *record_lock_holder(const struct device *dev);
 

@@ -173,19 +173,24 @@ static bool hear(const struct workers *workers, struct worker *worker)
 {
 	struct message message;
 	struct error e = {0};
+	int status;
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
-	/* It has ended without a look at our last word. Its own last is still there. */
-	if (n < 0 && errno == ECONNRESET)
+	/* It has ended; its last word may be there all the same, sent after the kernel
+	 * looked for one and before it looked for the end (unix_dgram_recvmsg), or behind
+	 * the news that it has not read ours (unix_release_sock). */
+	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0)
 		return false;
 	if (n != sizeof(message) && worker->left)
 		return false;
 	if (n != sizeof(message)) {
-		waitpid(worker->pid, NULL, 0);
+		waitpid(worker->pid, &status, 0);
 		error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_FAILED,
-			  "its worker (pid %d) was killed", worker->pid);
+			  "its worker (pid %d) was killed: %s", worker->pid,
+			  WIFSIGNALED(status) ? strsignal(WTERMSIG(status))
+					      : "no signal");
 		if (touching(worker))
 			error_hint(&e, "to put it back: vfio-bind release %s/%s",
 				   worker->dev->bus, worker->dev->name);

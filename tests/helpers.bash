@@ -122,6 +122,11 @@ nobody_works() {
 	! pgrep -x vfio-bind >/dev/null
 }
 
+# kernel_is_content: it has not complained, of a task that hangs or of worse.
+kernel_is_content() {
+	! dmesg | grep -E -A 20 'BUG:|WARNING:|Oops|Out of memory|blocked for more than'
+}
+
 # driver_is DEVICE DRIVER: true or false, in silence.
 driver_is() {
 	[[ $(driver_of "$1") == "$2" ]]

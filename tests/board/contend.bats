@@ -140,7 +140,7 @@ watcher() {
 	[[ -d $(syspath "$NIC")/net ]]
 	is_unlocked "$NIC"
 	is_home "$SIBLING" "$NIC_DRIVER"
-	run ! grep -E 'BUG:|WARNING:|Oops|blocked for more than' <(dmesg)
+	kernel_is_content
 }
 
 @test "two devices' commands do not wait for each other" {

@@ -66,7 +66,7 @@ contend() {
 		echo "# status $status: ${total[status]} commands of $# processes" >&3
 	done
 	if cat "$BATS_TEST_TMPDIR"/*.bad 2>/dev/null; then return 1; fi
-	run ! grep -E 'BUG:|WARNING:|Oops|blocked for more than' <(dmesg)
+	kernel_is_content
 }
 
 @test "commands at a whole group from all its members: all or none each time, and all end" {

@@ -35,7 +35,7 @@ emulate() {
 	local disk iommu=on
 	[[ $machine != *-noiommu ]] || iommu=off
 	for disk in ata own shared; do truncate -s 64M "$work/$disk"; done
-	command_line="console=ttyS0 intel_iommu=$iommu net.ifnames=0 ipv6.disable_ipv6=1"
+	command_line="console=ttyS0 intel_iommu=$iommu net.ifnames=0 ipv6.disable_ipv6=1 log_buf_len=4M"
 	# A machine that others keep from running fails the test of its timer.
 	command_line+=" no_timer_check"
 	emulator=(qemu-system-x86_64 -M "q35,accel=tcg,kernel-irqchip=split" -cpu qemu64 -m 2048
