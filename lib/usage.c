@@ -286,12 +286,12 @@ int usage_check(const struct device *dev, struct error *e)
 	struct ifaddrs *addresses = NULL;
 	_cleanup_free_ char *uses = NULL;
 
-	if (interfaces.n && getifaddrs(&addresses) < 0)
-		return error_set(e, STATUS_REFUSED, "cannot tell its addresses: %s",
-				 strerror(errno));
 	if (disks.n && access(MOUNTS, R_OK) < 0)
 		return error_set(e, STATUS_REFUSED, "cannot tell what is mounted: %s: %s",
 				 MOUNTS, strerror(errno));
+	if (interfaces.n && getifaddrs(&addresses) < 0)
+		return error_set(e, STATUS_REFUSED, "cannot tell its addresses: %s",
+				 strerror(errno));
 	for (size_t i = 0; i < interfaces.n; i++)
 		interface_check(interfaces.name[i], addresses, &uses);
 	freeifaddrs(addresses);

@@ -20,6 +20,9 @@ VGA=pci/0000:00:15.0
 LPC=pci/0000:00:1f.0
 AHCI=pci/0000:00:1f.2
 SMBUS=pci/0000:00:1f.3
+# Its IOMMU group of three, and the host driver of each.
+TRIO=("$LPC" "$AHCI" "$SMBUS")
+declare -gA HOST_DRIVER=(["$LPC"]=lpc_ich ["$AHCI"]=ahci ["$SMBUS"]=i801_smbus)
 # shellcheck disable=SC2034
 : "$NIC $SIBLING $NIC_DRIVER $RTC $SATA $NVME $SHARED_NVME $PF $PCI_NIC $NIC_BELOW" \
 	"$BRIDGE $VGA $LPC $AHCI $SMBUS"
@@ -132,6 +135,47 @@ driver_is() {
 	[[ $(driver_of "$1") == "$2" ]]
 }
 
+# is_gone PID: the process is.
+is_gone() {
+	[[ ! -d /proc/$1 ]]
+}
+
+# in_background COMMAND...: sets pid. A test that uses it calls end_background at its end.
+background=()
+in_background() {
+	{ exec "$@" >"$BATS_TEST_TMPDIR/said.$BASHPID" 2>&1 3>&-; } &
+	pid=$!
+	background+=("$pid")
+}
+
+# ended PID STATUS: wait for it, and demand this status. What it said is in $output.
+ended() {
+	local status=0
+	wait "$1" || status=$?
+	output=$(<"$BATS_TEST_TMPDIR/said.$1")
+	if ((status != $2)); then
+		echo "status $status, not $2; it said: $output"
+		return 1
+	fi
+}
+
+# end_background: kill what runs there, and wait until its workers are done.
+end_background() {
+	((${#background[@]} == 0)) || kill "${background[@]}" 2>/dev/null || :
+	wait
+	background=()
+	until_true 60 nobody_works
+}
+
+# readme_launcher: makes the launcher script of the README, as it stands there, in $launch.
+readme_launcher() {
+	launch=$BATS_FILE_TMPDIR/launch
+	# shellcheck disable=SC2016 # a fence is no command
+	sed -n '/^```bash$/,/^```$/{/^```/d;p}' /src/README.md >"$launch"
+	chmod +x "$launch"
+	export launch
+}
+
 # until_true SECONDS COMMAND...: wait for it, and fail if it does not come.
 until_true() {
 	local deadline=$((SECONDS + $1))
@@ -155,9 +199,24 @@ group_of() {
 	echo "${link##*/}"
 }
 
-# group_is_home: the PC's IOMMU group of three is, each on its host driver.
-group_is_home() {
-	is_home "$LPC" lpc_ich && is_home "$AHCI" ahci && is_home "$SMBUS" i801_smbus
+# group_is home|taken [DEVICE]: the PC's group of three is at home, or with VFIO; all of it
+# but DEVICE.
+group_is() {
+	local member
+	for member in "${TRIO[@]}"; do
+		[[ $member != "${2-}" ]] || continue
+		if [[ $1 == home ]]; then
+			is_home "$member" "${HOST_DRIVER[$member]}" || return
+		else
+			device_is "$member" vfio-pci vfio-pci || return
+		fi
+	done
+}
+
+# put_home DEVICE...: each on its HOST_DRIVER, as home does.
+put_home() {
+	local device
+	for device in "$@"; do home "$device" "${HOST_DRIVER[$device]}"; done
 }
 
 # hold NODE DEVICE: a process that uses it through VFIO. Its pid is in $holder.

@@ -7,12 +7,11 @@
 #
 # A device is named as BUS/NAME here. The .bats file says what it sweeps:
 #   SWEPT    two devices, swept side by side
-#   HOST     the host driver of each of its devices
+#   HOST_DRIVER  the host driver of each of its devices, to those of helpers.bash
 #   TARGET   VFIO's driver for them
 # and a test may change what sweep_defaults has set.
 
 STRIDE=${STRIDE:-1}
-declare -gA HOST
 : "${TARGET=}" "${device=}"
 # Under ptrace, LeakSanitizer does not work.
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
@@ -24,7 +23,6 @@ hurry() {
 }
 
 sweep_defaults() {
-	background=()
 	flag_at_home="(null)"
 	before=at_home
 	after=release_works
@@ -32,13 +30,6 @@ sweep_defaults() {
 	group=()   # all that go with the swept device; it alone, if there are none
 	child=net  # what the host driver makes below its device, if anything
 	by_flag='' # the host driver gets the device only while that is flagged for it
-}
-
-# end_background: kill what is in $background, and wait until their workers are done.
-end_background() {
-	((${#background[@]} == 0)) || kill "${background[@]}" 2>/dev/null || :
-	wait
-	until_true 40 nobody_works
 }
 
 # A fork takes tens of milliseconds on the board: where there are hundreds of points,
@@ -60,7 +51,7 @@ in_state() {
 at_home() {
 	local member left
 	for member in "${members[@]}"; do
-		if ! in_state "$member" "${HOST[$member]}" "$flag_at_home" ||
+		if ! in_state "$member" "${HOST_DRIVER[$member]}" "$flag_at_home" ||
 			[[ $child && ! -d /sys/bus/${member%%/*}/devices/${member#*/}/$child ]]; then
 			echo "$member is not at home"
 			return 1
@@ -79,7 +70,7 @@ at_home() {
 sane() {
 	local member host
 	for member in "${members[@]}"; do
-		host=${HOST[$member]}
+		host=${HOST_DRIVER[$member]}
 		in_state "$member" "$host" "$flag_at_home" ||
 			[[ -e /run/vfio-bind/record/${member/\//:} ]] || {
 			echo "$member was changed, and there is no record"
@@ -190,17 +181,6 @@ pin_both() {
 }
 
 # --- killed in part ----------------------------------------------------------------
-
-is_gone() {
-	[[ ! -d /proc/$1 ]]
-}
-
-# in_background COMMAND...: sets pid, and what it says is in the file "said".
-in_background() {
-	"$@" >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
-	pid=$!
-	background+=("$pid")
-}
 
 # killed PID: a process of this shell; wait until it is gone.
 killed() {

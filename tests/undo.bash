@@ -76,11 +76,14 @@ injected_run() {
 }
 
 # fail_in_turn CHECK COMMAND CALLS PATH...: run COMMAND once for each of its system CALLS on
-# the PATHs, and let that one call fail. After each run CHECK is called.
+# the PATHs, and let that one call fail. After each run CHECK is called; $before is the state
+# before the first.
 fail_in_turn() {
 	local check=$1 command=$2 calls=$3 call point
 	shift 3
 	points=0
+	read_state "$tested"
+	before=$state
 	for call in ${calls//,/ }; do
 		for ((point = 1; ; point++)); do
 			# shellcheck disable=SC2086 # words

@@ -4,6 +4,8 @@
 
 load ../helpers
 
+: "${pid=}" # in_background sets it
+
 PARAMETERS=/sys/module/vbtest/parameters
 LOCKS=/run/vfio-bind/lock
 LOCK=$LOCKS/platform:vbtest.0
@@ -17,39 +19,10 @@ teardown_file() {
 	modprobe -r vbtest
 }
 
-setup() {
-	background=()
-}
-
 teardown() {
-	((${#background[@]} == 0)) || kill "${background[@]}" 2>/dev/null || :
-	wait
-	until_true 60 nobody_works
+	end_background
 	echo 0 | tee "$PARAMETERS"/{host,target}_remove_ms >/dev/null
 	vfio-bind release --all
-}
-
-is_gone() {
-	[[ ! -d /proc/$1 ]]
-}
-
-# in_background NAME ARGUMENT...: vfio-bind; sets pid, and what it says is in the file NAME.
-in_background() {
-	vfio-bind "${@:2}" >"$BATS_TEST_TMPDIR/$1" 2>&1 3>&- &
-	pid=$!
-	background+=("$pid")
-}
-
-# ended PID STATUS NAME: wait for it, and demand this status.
-ended() {
-	local status=0
-	wait "$1" || status=$?
-	output=$(<"$BATS_TEST_TMPDIR/$3")
-	if ((status != $2)); then
-		echo "status $status, not $2; it said:"
-		echo "$output"
-		return 1
-	fi
 }
 
 # waits_for_lock NUMBER: so many wait for a lock.
@@ -66,7 +39,7 @@ is_unlocked() {
 # its host driver. Sets pid and worker.
 slow_handoff() {
 	echo "$1" >"$PARAMETERS/host_remove_ms"
-	in_background slow handoff vbtest.0 vbtest-target
+	in_background vfio-bind handoff vbtest.0 vbtest-target
 	until_true 30 driver_is vbtest.0 none
 	worker=$(pgrep -P "$pid")
 	echo 0 >"$PARAMETERS/host_remove_ms"
@@ -151,7 +124,7 @@ watcher() {
 	# Still in its remove.
 	device_is vbtest.0 none vbtest-target
 	run ! is_unlocked vbtest.0
-	ended "$pid" 0 slow
+	ended "$pid" 0
 	device_is vbtest.0 vbtest-target vbtest-target
 }
 
@@ -159,7 +132,7 @@ watcher() {
 	local removes
 	removes=$(<"$PARAMETERS/host_removes")
 	echo 4000 >"$PARAMETERS/host_remove_ms"
-	in_background both handoff --driver=vbtest-target vbtest.0 vbtest.1
+	in_background vfio-bind handoff --driver=vbtest-target vbtest.0 vbtest.1
 	both_are_removed() {
 		(($(<"$PARAMETERS/host_removes") == removes + 2))
 	}
@@ -167,7 +140,7 @@ watcher() {
 	# The second remove has begun, and the first one has not ended.
 	device_is vbtest.0 none vbtest-target
 	device_is vbtest.1 none vbtest-target
-	ended "$pid" 0 both
+	ended "$pid" 0
 	device_is vbtest.0 vbtest-target vbtest-target
 	device_is vbtest.1 vbtest-target vbtest-target
 }
@@ -178,21 +151,21 @@ watcher() {
 	says "vfio-bind: vbtest.0: timed out: locked by vfio-bind (pid $worker)"
 	# The other one is still at it, and has not been disturbed.
 	device_is vbtest.0 none vbtest-target
-	ended "$pid" 0 slow
+	ended "$pid" 0
 	device_is vbtest.0 vbtest-target vbtest-target
 }
 
 @test "commands that wait for the lock get it, one after the other" {
 	slow_handoff 4000
 	handoff=$pid
-	in_background first release vbtest.0
+	in_background vfio-bind release vbtest.0
 	first=$pid
-	in_background second release vbtest.0
+	in_background vfio-bind release vbtest.0
 	second=$pid
 	until_true 30 waits_for_lock 2
-	ended "$handoff" 0 slow
-	ended "$first" 0 first
-	ended "$second" 0 second
+	ended "$handoff" 0
+	ended "$first" 0
+	ended "$second" 0
 	is_home vbtest.0 vbtest-host
 	is_unlocked vbtest.0
 }

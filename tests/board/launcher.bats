@@ -3,19 +3,17 @@
 
 load ../helpers
 
+: "${launch=}" "${pid=}" # helpers set them
+
 setup_file() {
 	noiommu
-	launch=$BATS_FILE_TMPDIR/launch
-	# shellcheck disable=SC2016 # a fence is no command
-	sed -n '/^```bash$/,/^```$/{/^```/d;p}' /src/README.md >"$launch"
-	chmod +x "$launch"
+	readme_launcher
 	# What the VMM does with its device, without the VMM.
 	cat >"$BATS_FILE_TMPDIR/vmm" <<-'EOF'
 		#!/bin/bash
 		exec vfio-open "$(vfio-bind list -nro NODE "$1")" "$@"
 	EOF
 	chmod +x "$BATS_FILE_TMPDIR/vmm"
-	export launch
 }
 
 setup() {
@@ -29,16 +27,8 @@ teardown() {
 	vfio-bind release "$NIC"
 }
 
-# ends_with STATUS: demand that of the launcher.
-ends_with() {
-	local status=0
-	wait "$launcher" || status=$?
-	((status == $1))
-}
-
 start_guest() {
-	"$launch" "$NIC" "$vmm" "$NIC" hold "$open" 3>&- &
-	launcher=$!
+	in_background "$launch" "$NIC" "$vmm" "$NIC" hold "$open"
 	until_true "$LIMIT" test -e "$open"
 }
 
@@ -62,22 +52,22 @@ start_guest() {
 	start_guest
 	device_is "$NIC" vfio-platform vfio-platform
 	pkill -KILL vfio-open
-	ends_with 137
+	ended "$pid" 137
 	is_home "$NIC" "$NIC_DRIVER"
 }
 
 @test "the launcher is told to end: the VMM ends, and the device is home" {
 	start_guest
-	kill -TERM "$launcher"
-	ends_with 143
+	kill -TERM "$pid"
+	ended "$pid" 143
 	is_home "$NIC" "$NIC_DRIVER"
 	run ! pgrep vfio-open
 }
 
 @test "the launcher is killed: the next release does it" {
 	start_guest
-	kill -KILL "$launcher"
-	wait "$launcher" || :
+	kill -KILL "$pid"
+	wait "$pid" || :
 	vfio_bind 3 release -t 1 "$NIC"
 	says "held by vfio-open (pid $(pgrep vfio-open))"
 	pkill -KILL vfio-open

@@ -286,8 +286,6 @@ make_resettable() {
 
 @test "handoff: each write to the kernel fails in turn, and is undone" {
 	make_devices vbtest.0
-	read_state vbtest.0
-	before=$state
 	sys_paths
 	fail_in_turn failed_or_done "handoff vbtest.0 vbtest-target" openat,write "${paths[@]}"
 	# Flag, unbind and bind are opened and written; the flag is read as well.
@@ -299,8 +297,6 @@ make_resettable() {
 	make_devices vbtest.0
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	vfio_bind 0 release vbtest.0
-	read_state vbtest.0
-	before=$state
 	record_paths
 	fail_in_turn failed_untouched_or_done "handoff --verbose vbtest.0 vbtest-target" \
 		mkdir,openat,flock,write,rename "${paths[@]}"
@@ -310,8 +306,6 @@ make_resettable() {
 
 @test "pin: each write fails in turn, and is undone" {
 	make_devices vbtest.0
-	read_state vbtest.0
-	before=$state
 	sys_paths
 	failed_or_pinned() {
 		if ((status == 0)); then
@@ -328,8 +322,6 @@ make_resettable() {
 @test "release: each write fails in turn, it goes on as far as it can, and can be repeated" {
 	make_devices vbtest.0
 	vfio_bind 0 handoff vbtest.0 vbtest-target
-	read_state vbtest.0
-	before=$state
 	sys_paths
 	fail_in_turn released_in_the_end "release vbtest.0" openat,write "${paths[@]}"
 	((points >= 7))

@@ -4,24 +4,14 @@
 
 load ../helpers
 
-MEMBERS=("$LPC" "$AHCI" "$SMBUS")
-
 setup_file() {
 	modprobe vfio-pci
 }
 
-setup() {
-	background=()
-}
-
 teardown() {
-	((${#background[@]} == 0)) || kill "${background[@]}" 2>/dev/null || :
-	wait
-	until_true 60 nobody_works
+	end_background
 	vfio-bind release --all
-	home "$LPC" lpc_ich
-	home "$AHCI" ahci
-	home "$SMBUS" i801_smbus
+	put_home "${TRIO[@]}"
 }
 
 # contender END FILE COMMAND...: runs each COMMAND, of words, in turn until END, and once at
@@ -73,15 +63,15 @@ contend() {
 	local i group=()
 	for i in 0 1 2; do
 		# From different members on: the locks are taken in one order all the same.
-		group+=("handoff --force -g ${MEMBERS[i]},release -g ${MEMBERS[2 - i]}")
-		group+=("release -g ${MEMBERS[i]},handoff --force -g ${MEMBERS[i]}")
+		group+=("handoff --force -g ${TRIO[i]},release -g ${TRIO[2 - i]}")
+		group+=("release -g ${TRIO[i]},handoff --force -g ${TRIO[i]}")
 	done
 	contend "${group[@]}"
 	# They wait for each other, and are done: nobody else has a part of the group.
 	if cat "$BATS_TEST_TMPDIR"/*.refused 2>/dev/null; then return 1; fi
 	((${#total[@]} == 1 && total[0] >= 12))
 	vfio_bind 0 release --group "$AHCI"
-	group_is_home
+	group_is home
 }
 
 @test "commands at a group and at its members, in any order: none waits for ever" {
@@ -90,5 +80,5 @@ contend() {
 		"handoff --force -d auto $SMBUS $LPC $AHCI,release $SMBUS $AHCI $LPC"
 	((total[0] > 0))
 	vfio_bind 0 release --group "$AHCI"
-	group_is_home
+	group_is home
 }

@@ -5,9 +5,6 @@ load ../helpers
 
 holder='' # hold sets it
 
-members=("$LPC" "$AHCI" "$SMBUS")
-drivers=(lpc_ich ahci i801_smbus)
-
 setup_file() {
 	modprobe vfio-pci
 }
@@ -20,68 +17,61 @@ teardown() {
 	let_go
 	umount -q "$BATS_TEST_TMPDIR" || :
 	vfio-bind release --all
-	home "$LPC" lpc_ich
-	home "$AHCI" ahci
-	home "$SMBUS" i801_smbus
+	put_home "${TRIO[@]}"
 	until_true 20 test -b /dev/sda
 }
 
-all_taken() {
-	local member
-	for member in "${members[@]}"; do device_is "$member" vfio-pci vfio-pci; done
-}
-
 @test "one member: refused, naming the others with their drivers" {
-	local i
-	for i in 0 1 2; do
-		vfio_bind 3 handoff "${members[i]}"
-		says "${members[i]#*/}: IOMMU group ${group##*/} is not viable"
-		for other in 0 1 2; do
-			((other == i)) || says "${members[other]#*/} (${drivers[other]})"
+	local member other
+	for member in "${TRIO[@]}"; do
+		vfio_bind 3 handoff "$member"
+		says "${member#*/}: IOMMU group ${group##*/} is not viable"
+		for other in "${TRIO[@]}"; do
+			[[ $other == "$member" ]] || says "${other#*/} (${HOST_DRIVER[$other]})"
 		done
-		[[ $output != *"${members[i]#*/} ("* ]]
+		[[ $output != *"${member#*/} ("* ]]
 		says "hint: --group takes these as well"
 	done
-	group_is_home
+	group_is home
 }
 
 @test "two of three: refused, naming the third alone" {
 	vfio_bind 3 handoff -d auto "$LPC" "$AHCI"
 	says "0000:00:1f.0: IOMMU group ${group##*/} is not viable: in it with host drivers: 0000:00:1f.3 (i801_smbus)"
-	group_is_home
+	group_is home
 }
 
 @test "--group: all go, a user opens each, and all come back to the drivers they had" {
 	local round member
 	for round in 1 2 3; do
-		vfio_bind 0 handoff --group "${members[round - 1]}"
+		vfio_bind 0 handoff --group "${TRIO[round - 1]}"
 		[[ ! $output ]]
-		all_taken
-		for member in "${members[@]}"; do
+		group_is taken
+		for member in "${TRIO[@]}"; do
 			run -0 vfio-open "$group" "${member#*/}"
 			says "pci"
 		done
-		vfio_bind 0 release --group "${members[3 - round]}"
+		vfio_bind 0 release --group "${TRIO[3 - round]}"
 		[[ ! $output ]]
-		group_is_home
+		group_is home
 	done
 }
 
 @test "all members named in one command are the group, too" {
-	vfio_bind 0 handoff --driver=auto "${members[@]}"
-	all_taken
+	vfio_bind 0 handoff --driver=auto "${TRIO[@]}"
+	group_is taken
 	vfio_bind 0 handoff --group -v "$SMBUS"
 	[[ ! $output ]]
-	vfio_bind 0 release "${members[@]}"
-	group_is_home
+	vfio_bind 0 release "${TRIO[@]}"
+	group_is home
 }
 
 @test "a group parked whole" {
 	local member
 	vfio_bind 0 handoff --group "$LPC" none
-	for member in "${members[@]}"; do device_is "$member" none none; done
+	for member in "${TRIO[@]}"; do device_is "$member" none none; done
 	vfio_bind 0 release --group "$LPC"
-	group_is_home
+	group_is home
 }
 
 @test "members without a driver, or on pci-stub, are in nobody's way" {
@@ -92,7 +82,7 @@ all_taken() {
 	vfio_bind 0 handoff "$AHCI"
 	run -0 vfio-open "$group" "${AHCI#*/}"
 	vfio_bind 0 release --group "$AHCI"
-	group_is_home
+	group_is home
 }
 
 @test "a member that is in use: none is touched" {
@@ -103,13 +93,13 @@ all_taken() {
 	says "0000:00:1f.0: another device of its IOMMU group cannot be taken: nothing was touched"
 	says "0000:00:1f.3: another device of its IOMMU group cannot be taken: nothing was touched"
 	umount "$BATS_TEST_TMPDIR"
-	group_is_home
+	group_is home
 }
 
 @test "a member that cannot be reset, and must be: none is touched" {
 	vfio_bind 1 handoff --group --reset=always "$LPC"
 	says "cannot be reset: it has no reset attribute"
-	group_is_home
+	group_is home
 }
 
 @test "a member that another command has locked: none is touched, and it is named" {
@@ -121,14 +111,14 @@ all_taken() {
 	says "0000:00:1f.0: timed out: nothing was touched"
 	says "0000:00:1f.3: another device of its IOMMU group cannot be taken: nothing was touched"
 	exec {lock}<&-
-	group_is_home
+	group_is home
 }
 
 @test "a held member: nobody of its group is to be had, nor goes home" {
 	local member
 	vfio_bind 0 handoff --group "$LPC"
 	hold "$group" "$LPC"
-	for member in "${members[@]}"; do
+	for member in "${TRIO[@]}"; do
 		vfio_bind 3 release -t 0.2 "$member"
 		says "${member#*/}: timed out: held by vfio-open (pid $holder)"
 		vfio_bind 3 handoff -t 0.2 "$member"
@@ -136,10 +126,10 @@ all_taken() {
 	done
 	vfio_bind 3 release -t 0.2 --group "$AHCI"
 	vfio_bind 3 handoff -t 0.2 --group "$AHCI"
-	all_taken
+	group_is taken
 	let_go
 	vfio_bind 0 release --group "$AHCI"
-	group_is_home
+	group_is home
 }
 
 @test "a parked member does not go home while another one is held" {

@@ -3,15 +3,13 @@
 
 load ../helpers
 
+: "${launch=}" "${pid=}" # helpers set them
+
 VF=pci/0000:00:05.1
 
 setup_file() {
 	vfs 1
-	launch=$BATS_FILE_TMPDIR/launch
-	# shellcheck disable=SC2016 # a fence is no command
-	sed -n '/^```bash$/,/^```$/{/^```/d;p}' /src/README.md >"$launch"
-	chmod +x "$launch"
-	export launch
+	readme_launcher
 }
 
 teardown_file() {
@@ -31,17 +29,9 @@ teardown() {
 	vfio-bind release "$VF"
 }
 
-# ends_with STATUS: demand that of the launcher.
-ends_with() {
-	local status=0
-	wait "$launcher" || status=$?
-	((status == $1))
-}
-
 # start_guest: the VMM has the device, and is ready for signals when its monitor answers.
 start_guest() {
-	"$launch" "${VF#*/}" "${vmm[@]}" 3>&- &
-	launcher=$!
+	in_background "$launch" "${VF#*/}" "${vmm[@]}"
 	until_true "$LIMIT" device_is "$VF" vfio-pci vfio-pci >/dev/null
 	until_true "$LIMIT" test -n "$(pgrep qemu)"
 	until_true "$LIMIT" is_held
@@ -76,21 +66,21 @@ for command in (sys.argv[2], None):
 	says "held by qemu-system-x86 (pid $(pgrep qemu))"
 	device_is "$VF" vfio-pci vfio-pci
 	tell quit
-	ends_with 0
+	ended "$pid" 0
 	is_home "$VF" nvme
 }
 
 @test "the VMM is killed: the VF is home" {
 	start_guest
 	pkill -KILL qemu
-	ends_with 137
+	ended "$pid" 137
 	is_home "$VF" nvme
 }
 
 @test "the launcher is told to end: the VMM ends, and the VF is home" {
 	start_guest
-	kill -TERM "$launcher"
-	ends_with 0 # QEMU ends well when it is told to
+	kill -TERM "$pid"
+	ended "$pid" 0 # QEMU ends well when it is told to
 	is_home "$VF" nvme
 	run ! pgrep qemu
 }

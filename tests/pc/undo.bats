@@ -16,8 +16,6 @@ target=vfio-pci
 DRIVERS=/sys/bus/pci/drivers
 VARIANT=vb-special-vfio-pci
 PROBE_ERRNO=/sys/module/vbvariant/parameters/probe_errno
-MEMBERS=("$LPC" "$AHCI" "$SMBUS")
-HOSTS=(lpc_ich ahci i801_smbus)
 VF=pci/0000:00:05.1
 
 setup_file() {
@@ -34,12 +32,11 @@ setup() {
 }
 
 teardown() {
-	local i
 	echo 0 >"$PROBE_ERRNO"
 	vfio-bind release --all
 	home "$PCI_NIC" e1000e
 	home "$NVME" nvme
-	for i in 0 1 2; do home "${MEMBERS[i]}" "${HOSTS[i]}"; done
+	put_home "${TRIO[@]}"
 	[[ ! -e $(syspath "$VF") ]] || no_vfs
 }
 
@@ -129,8 +126,6 @@ teardown() {
 # --- every write in turn ---------------------------------------------------------------
 
 @test "handoff: each write to the kernel fails in turn, and is undone" {
-	read_state "$tested"
-	before=$state
 	sys_paths
 	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,write "${paths[@]}"
 	# Flag, unbind, bind and reset are opened and written; the flag is read as well.
@@ -141,8 +136,6 @@ teardown() {
 @test "handoff: each call for the record fails in turn, and nothing is touched" {
 	vfio_bind 0 handoff "$tested"
 	vfio_bind 0 release "$tested"
-	read_state "$tested"
-	before=$state
 	record_paths
 	fail_in_turn failed_untouched_or_done "handoff --verbose $tested vfio-pci" \
 		mkdir,openat,flock,write,rename "${paths[@]}"
@@ -151,8 +144,6 @@ teardown() {
 }
 
 @test "handoff: each call to VFIO fails in turn, and is undone" {
-	read_state "$tested"
-	before=$state
 	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,ioctl \
 		/dev/vfio/vfio "/dev/vfio/$(group_of "$tested")"
 	((points >= 3))
@@ -161,8 +152,6 @@ teardown() {
 
 @test "release: each write fails in turn, it goes on as far as it can, and can be repeated" {
 	vfio_bind 0 handoff "$tested"
-	read_state "$tested"
-	before=$state
 	sys_paths
 	fail_in_turn released_in_the_end "release $tested" openat,write "${paths[@]}"
 	((points >= 7))
@@ -194,15 +183,11 @@ teardown() {
 	tested=$VF host=nvme
 	vfs 1
 	bind_vf "$VF"
-	read_state "$tested"
-	before=$state
 	sys_paths
 	fail_in_turn failed_or_done "handoff $tested vfio-pci" write "${paths[@]}"
 	((points >= 4))
 	is_home "$VF" nvme
 	vfio_bind 0 handoff "$VF" vfio-pci
-	read_state "$tested"
-	before=$state
 	fail_in_turn released_in_the_end "release $tested" write "${paths[@]}"
 	# Flag, unbind, bind, and the flag that was needed to bind.
 	((points >= 4))
@@ -212,39 +197,27 @@ teardown() {
 
 # --- a whole IOMMU group ---------------------------------------------------------------
 
-# members_are WHAT: "home", or all of them with VFIO.
-members_are() {
-	local i
-	for i in 0 1 2; do
-		if [[ $1 == home ]]; then
-			is_home "${MEMBERS[i]}" "${HOSTS[i]}" || return
-		else
-			device_is "${MEMBERS[i]}" vfio-pci vfio-pci || return
-		fi
-	done
-}
-
 # all_undone TEXT: a handoff of the group failed with TEXT, and says so for each.
 all_undone() {
 	local member
 	[[ $injected ]]
 	((status == 1))
 	says "$1: Input/output error; it is "
-	for member in "${MEMBERS[@]}"; do says "vfio-bind: ${member#*/}: "; done
+	for member in "${TRIO[@]}"; do says "vfio-bind: ${member#*/}: "; done
 	[[ $output != *"hint: to put it back"* ]]
-	members_are home
+	group_is home
 	[[ ! $(ls /run/vfio-bind/record) ]]
 }
 
 @test "a group: one member cannot be flagged, or unbound: all are put back" {
-	local i path
-	for i in 0 1 2; do
-		path=$(realpath "$(syspath "${MEMBERS[i]}")")
+	local member path
+	for member in "${TRIO[@]}"; do
+		path=$(realpath "$(syspath "${member}")")
 		injected_run write EIO 1 "$path/driver_override" -- handoff --force --group "$AHCI"
-		all_undone "vfio-bind: ${MEMBERS[i]#*/}: cannot set driver_override"
+		all_undone "vfio-bind: ${member#*/}: cannot set driver_override"
 		(($(grep -c "another device of its IOMMU group cannot be taken" <<<"$output") == 2))
-		injected_run write EIO 1 "$DRIVERS/${HOSTS[i]}/unbind" -- handoff --force --group "$AHCI"
-		all_undone "vfio-bind: ${MEMBERS[i]#*/}: cannot unbind from ${HOSTS[i]}"
+		injected_run write EIO 1 "$DRIVERS/${HOST_DRIVER[$member]}/unbind" -- handoff --force --group "$AHCI"
+		all_undone "vfio-bind: ${member#*/}: cannot unbind from ${HOST_DRIVER[$member]}"
 		(($(grep -c "another device of its IOMMU group cannot be taken" <<<"$output") == 2))
 	done
 }
@@ -254,7 +227,7 @@ all_undone() {
 	all_undone "cannot bind to vfio-pci: its probe failed"
 	(($(grep -Ec "it is (back|still) on (lpc_ich|ahci|i801_smbus), not flagged" <<<"$output") == 3))
 	vfio_bind 0 handoff --force --group "$AHCI"
-	members_are taken
+	group_is taken
 }
 
 @test "a group: the undo of one member fails: status 4 for it, and the others are back" {
@@ -264,23 +237,22 @@ all_undone() {
 	says "putting it back failed: cannot bind to ahci: its probe failed: Input/output error"
 	names_state "$AHCI"
 	(($(grep -c "hint: to put it back: vfio-bind release $AHCI" <<<"$output") == 1))
-	is_home "$LPC" lpc_ich
-	is_home "$SMBUS" i801_smbus
+	group_is home "$AHCI"
 	vfio_bind 0 release --group "$LPC"
-	members_are home
+	group_is home
 }
 
 @test "a group: one member does not go home: the others do, and it does when told again" {
-	local i
-	for i in 0 1 2; do
+	local member
+	for member in "${TRIO[@]}"; do
 		vfio_bind 0 handoff --force --group "$AHCI"
-		injected_run write EIO 1+ "$DRIVERS/${HOSTS[i]}/bind" -- release --group "$AHCI"
+		injected_run write EIO 1+ "$DRIVERS/${HOST_DRIVER[$member]}/bind" -- release --group "$AHCI"
 		((status == 4))
-		says "vfio-bind: ${MEMBERS[i]#*/}: cannot bind to ${HOSTS[i]}: its probe failed: Input/output error"
-		names_state "${MEMBERS[i]}"
-		[[ $(hint_of "$output") == "vfio-bind release ${MEMBERS[i]}" ]]
-		[[ $(ls /run/vfio-bind/record) == "${MEMBERS[i]/\//:}" ]]
+		says "vfio-bind: ${member#*/}: cannot bind to ${HOST_DRIVER[$member]}: its probe failed: Input/output error"
+		names_state "${member}"
+		[[ $(hint_of "$output") == "vfio-bind release ${member}" ]]
+		[[ $(ls /run/vfio-bind/record) == "${member/\//:}" ]]
 		bash -e <<<"$(hint_of "$output")"
-		members_are home
+		group_is home
 	done
 }
