@@ -53,8 +53,6 @@ static int lock(const char *path, struct error *e)
 {
 	int fd;
 
-	if (make_directories(e) < 0)
-		return -1;
 	/* Never unlinked: that would let two processes lock two files of one name. */
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd >= 0 && flock(fd, LOCK_EX) == 0)
@@ -69,7 +67,7 @@ int record_lock(const struct device *dev, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
 
-	return lock(path, e);
+	return make_directories(e) < 0 ? -1 : lock(path, e);
 }
 
 int record_lock_group(const char *number, struct error *e)

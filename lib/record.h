@@ -17,7 +17,7 @@ void record_clear(struct record *record);
  * the fd, so with the process). Returns the fd, or -1 with @e (STATUS_FAILED). */
 int record_lock(const struct device *dev, struct error *e);
 
-/* The same for an IOMMU group. */
+/* The same for an IOMMU group, by who has the lock of a member of it. */
 int record_lock_group(const char *number, struct error *e);
 
 /* "COMMAND (pid N)" of who has the lock, from /proc/locks; NULL: cannot be told. */

@@ -15,6 +15,7 @@ setup() {
 }
 
 teardown() {
+	pkill -KILL vfio-open || :
 	let_go
 	until_true 20 nobody_works || :
 	until_true 20 device_answers
@@ -109,7 +110,6 @@ reads_hang() {
 		exec vfio-bind handoff -t 0.5 "$2"' bash "$group" "${NVME#*/}" "$BATS_TEST_TMPDIR/open"
 	((status == 3))
 	says "0000:00:10.0: timed out: held by vfio-open (pid "
-	pkill -KILL vfio-open
 }
 
 @test "while an unbind is stuck, commands end at their deadline and name the holder" {

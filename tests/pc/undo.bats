@@ -143,10 +143,12 @@ teardown() {
 	is_home "$tested" e1000e
 }
 
-@test "handoff: each call to VFIO fails in turn, and is undone" {
-	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,ioctl \
-		/dev/vfio/vfio "/dev/vfio/$(group_of "$tested")"
-	((points >= 3))
+@test "handoff: each call to VFIO, and for the lock of its group, fails in turn: undone" {
+	local number
+	number=$(group_of "$tested")
+	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,ioctl,flock \
+		/dev/vfio/vfio "/dev/vfio/$number" "/run/vfio-bind/lock/iommu_group:$number"
+	((points >= 5))
 	is_home "$tested" e1000e
 }
 
