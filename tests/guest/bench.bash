@@ -34,6 +34,6 @@ median() {
 # ratio WHAT NAME FLOOR
 ratio() {
 	awk -v what="$1" -v a="$(median "$2")" -v b="$(median "$3")" 'BEGIN {
-		printf "%-46s %9.1f ms  %6.2f times\n", what, a / 1000, a / b }'
+		printf "%-47s %9.1f ms  %6.2f times\n", what, a / 1000, a / b }'
 	[[ ! ${failures[$2]:-} ]] || echo "    fails: ${failures[$2]}"
 }
