@@ -215,6 +215,15 @@ resets() {
 	is_home "$NIC_BELOW" e1000e
 }
 
+@test "auto is the VFIO driver, by that name as well" {
+	vfio_bind 0 pin "$NVME" auto
+	device_is "$NVME" nvme vfio-pci
+	vfio_bind 0 handoff "$NVME" auto
+	device_is "$NVME" vfio-pci vfio-pci
+	vfio_bind 0 release "$NVME"
+	is_home "$NVME" nvme
+}
+
 @test "a device that was removed and came back starts afresh" {
 	vfio_bind 0 handoff "$NIC_BELOW"
 	echo 1 >"$(syspath "$NIC_BELOW")/remove"
