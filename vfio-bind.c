@@ -34,7 +34,7 @@ enum { KEY_TAKEN = 0x100, KEY_RESET };
 
 static struct list_options arg_list;
 static struct request arg_request;
-static const char *arg_driver; /* of --driver */
+static const char *arg_driver;
 static bool arg_all, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static struct names arg_operands;
@@ -53,12 +53,15 @@ static const struct command_line {
 	 "each DEVICE, and who has them.",
 	 LIST, 0, 0, SIZE_MAX},
 	{"pin", "DEVICE [DRIVER]", "let only DRIVER bind, from now on",
-	 "From now on only DRIVER may bind to DEVICE; without DRIVER, or with 'none', no "
-	 "driver at all. The driver that has it now keeps it.",
+	 "From now on only DRIVER may bind to DEVICE ('auto': the VFIO driver of its "
+	 "bus); "
+	 "without DRIVER, or with 'none', no driver at all. The driver that has it now "
+	 "keeps it.",
 	 PIN, COMMAND_PIN, 1, 2},
 	{"handoff", "DEVICE [DRIVER]\n--driver=DRIVER DEVICE...",
 	 "move a device to a driver, VFIO's by default",
-	 "Move DEVICE to DRIVER, by default the VFIO driver of its bus: flag it, unbind "
+	 "Move DEVICE to DRIVER, by default ('auto') the VFIO driver of its bus: flag "
+	 "it, unbind "
 	 "it, bind it, reset it, and verify. With 'none' it is left without a driver. "
 	 "What fails is undone.",
 	 HANDOFF, COMMAND_HANDOFF, 1, 2},
@@ -192,7 +195,7 @@ static struct devices find_operands(bool taking)
 		struct error e;
 
 		if (device_find(arg_operands.name[i], &dev, &e) < 0) {
-			if (arg_request.command == COMMAND_RELEASE)
+			if (arg_request.command == COMMAND_RELEASE && !*e.hint)
 				error_hint(&e, "an interface or a disk goes with its "
 					       "driver: name the device as '" PROGRAM
 					       " list --taken' does");
@@ -218,6 +221,7 @@ static int run_list(void)
 
 	if (arg_operands.n && !devices.n)
 		return worst;
+	arg_list.group = arg_group;
 	if (list_print(&devices, &arg_list, &e) < 0)
 		fail(NULL, &e);
 	return worst;
@@ -351,7 +355,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		arg_all = arg_request.recorded = true;
 		break;
 	case 'g':
-		arg_group = arg_list.group = true;
+		arg_group = true;
 		break;
 	case 'd':
 		arg_driver = arg;

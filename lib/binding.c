@@ -7,6 +7,7 @@
 #include "sysfs.h"
 
 #include <errno.h>
+#include <sys/file.h>
 
 char binding_any_driver[] = "";
 
@@ -84,8 +85,10 @@ static int bind_failed(const struct device *dev, const char *driver, int err,
 		why = "another driver has it or is probing it, a VFIO user owns its "
 		      "IOMMU group, or the driver finds it busy";
 	else if (err == EAGAIN)
-		why = "its probe was deferred until the deadline, something it needs is "
-		      "not there yet";
+		why = "until the deadline its probe was deferred, as something it needs "
+		      "is "
+		      "not there yet, or another member of its IOMMU group was being "
+		      "bound";
 	else
 		return error_set(e, STATUS_FAILED,
 				 "cannot bind to %s: its probe failed: %s", driver,
@@ -99,14 +102,29 @@ static bool out_of_patience(const struct patience *patience)
 	       (patience->given_up && patience->given_up());
 }
 
+/* Write the device's name, while nobody else has @lock (-1: none). Returns 0 or -errno,
+ * -EAGAIN if somebody has. */
+static int write_locked(const char *dir, const char *attr, const struct device *dev,
+			int lock)
+{
+	int err;
+
+	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	err = sysfs_write(dir, attr, dev->name);
+	if (lock >= 0)
+		flock(lock, LOCK_UN);
+	return err;
+}
+
 /* Write, and again while the kernel says @deferred. Returns 0 or -errno. */
 static int write_until_probed(const char *dir, const char *attr, const struct device *dev,
-			      int deferred, const struct patience *patience)
+			      int deferred, int lock, const struct patience *patience)
 {
 	int64_t pause = 5 * MSEC;
 	int err;
 
-	while ((err = sysfs_write(dir, attr, dev->name)) == -deferred &&
+	while ((err = write_locked(dir, attr, dev, lock)) == -deferred &&
 	       !out_of_patience(patience)) {
 		sleep_for(pause);
 		if (pause < 100 * MSEC)
@@ -136,9 +154,10 @@ static int bind(const struct device *dev, const char *driver,
 
 	/* Two members of a group in turn: if VFIO gets both at once, Linux 6.1 makes the
 	 * group twice, warns, and never frees one of them (vfio_create_group). */
-	if (group && !sysfs_is_dry_run() && (lock = record_lock_group(group, e)) < 0)
+	if (group && !sysfs_is_dry_run() && (lock = record_open_group_lock(group, e)) < 0)
 		return -1;
-	while ((err = write_until_probed(dir, "bind", dev, EAGAIN, patience)) == -EBUSY &&
+	while ((err = write_until_probed(dir, "bind", dev, EAGAIN, lock, patience)) ==
+		       -EBUSY &&
 	       group_is_busy(dev, driver) && !out_of_patience(patience))
 		sleep_for(20 * MSEC);
 	if (err == 0 && sysfs_is_dry_run())
@@ -180,7 +199,7 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 		    struct error *e)
 {
 	_cleanup_free_ char *dir = format("/sys/bus/%s", dev->bus);
-	int err = write_until_probed(dir, "drivers_probe", dev, EINVAL, patience);
+	int err = write_until_probed(dir, "drivers_probe", dev, EINVAL, -1, patience);
 	_cleanup_free_ char *bound = NULL;
 	_cleanup_names_ struct names candidates = {0};
 	bool matches = false;
@@ -225,12 +244,14 @@ int binding_move(const struct device *dev, const struct binding *to,
 	bool any = to->driver == binding_any_driver;
 	bool by_flag = driver_is_vfio(to->driver) || pci_binds_flagged_only(dev);
 	_cleanup_binding_ struct binding from = {0};
-	bool rebind, flag_last;
+	bool rebind, chosen, flag_last;
 	const char *first; /* the flag with which it is bound */
 
 	if (device_binding(dev, &from, e) < 0)
 		return -1;
 	rebind = any || !streq(from.driver, to->driver);
+	/* Its module has just been loaded for it, and it was free to take. */
+	chosen = any && !from.driver_override && !driver_is_vfio(from.driver);
 	flag_last = rebind && to->driver && !any && (by_flag || to->driver_override) &&
 		    !streq(to->driver, to->driver_override);
 	first = !flag_last ? to->driver_override : by_flag ? to->driver : NULL;
@@ -238,7 +259,7 @@ int binding_move(const struct device *dev, const struct binding *to,
 	if (first && !streq(from.driver_override, first) &&
 	    (flag(dev, first, e) < 0 || stop(patience, e) < 0))
 		return -1;
-	if (rebind && from.driver &&
+	if (rebind && from.driver && !chosen &&
 	    (unbind(dev, from.driver, e) < 0 || stop(patience, e) < 0))
 		return -1;
 	if (!first && from.driver_override && flag(dev, NULL, e) < 0)

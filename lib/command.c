@@ -28,7 +28,8 @@ static void run_clear(struct run *run)
 }
 
 /* Is it just the guard of another worker of this command, at work in the same group? It
- * keeps strangers out for us, too; and in a handoff it waits for us, to go together. */
+ * keeps strangers out for us, too, as long as that one is at work; and in a handoff it
+ * waits for us, to go together. */
 static bool only_fellows_hold(const struct device *dev, const struct vfio_nodes *nodes)
 {
 	_cleanup_free_ char *all = vfio_holders(dev, nodes, getpid());
@@ -277,13 +278,6 @@ static void load_host_driver(const struct run *run, const char *driver)
 	}
 }
 
-/* Has the module that was loaded for it taken the device, as nothing kept it away? */
-static bool kernel_has_chosen(const struct run *run, const struct binding *to)
-{
-	return to->driver == binding_any_driver && !run->before.driver &&
-	       !run->before.driver_override && sysfs_has(run->dev->path, "driver");
-}
-
 static int release(struct run *run, const struct binding *to, struct error *e)
 {
 	struct patience patience = {.deadline = run->request->deadline};
@@ -293,8 +287,7 @@ static int release(struct run *run, const struct binding *to, struct error *e)
 
 	if (!binding_equal(&run->before, to)) {
 		load_host_driver(run, to->driver);
-		if (!kernel_has_chosen(run, to) &&
-		    binding_move(run->dev, to, &patience, e) < 0)
+		if (binding_move(run->dev, to, &patience, e) < 0)
 			goto failed;
 	}
 	if (record_remove(run->dev, e) < 0)
@@ -334,8 +327,9 @@ int command_run(const struct device *dev, const struct request *request,
 	if (!caller->may_pass(PHASE_LOCKED))
 		return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
 				 caller->given_up());
-	/* Before a module is loaded, which may take the device as it registers; and that
-	 * before the flag, which older kernels read without a lock as a driver does. */
+	/* Where it is, before a module is loaded: that may take the device as it
+	 * registers. And that before it is flagged: kernels before 7.x read the flag
+	 * without a lock while a driver registers. */
 	if (device_binding(dev, &run.before, e) < 0)
 		return -1;
 	if (!releasing && find_driver(&run, &driver, e) < 0)

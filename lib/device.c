@@ -258,8 +258,10 @@ int device_find(const char *name, struct device *dev, struct error *e)
 	if (found.n == 0)
 		return error_set(e, STATUS_USAGE, "%.64s%s: no such device",
 				 *name ? name : "''", strlen(name) > 64 ? "..." : "");
-	if (found.n > 1)
-		return error_set(e, STATUS_USAGE, "%s: ambiguous: %s", name, list);
+	if (found.n > 1) {
+		error_set(e, STATUS_USAGE, "%s: ambiguous: %s", name, list);
+		return error_hint(e, "name it with its bus");
+	}
 	*dev = found.dev[0];
 	found.n = 0; /* it is the caller's now */
 	return 0;

@@ -49,32 +49,33 @@ static int make_directories(struct error *e)
 	return 0;
 }
 
-static int lock(const char *path, struct error *e)
+static int open_lock(const char *path, struct error *e)
 {
-	int fd;
-
 	/* Never unlinked: that would let two processes lock two files of one name. */
-	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd >= 0 && flock(fd, LOCK_EX) == 0)
-		return fd;
-	error_set(e, STATUS_FAILED, "cannot lock %s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	return fd < 0 ? error_set(e, STATUS_FAILED, "cannot open %s: %s", path,
+				  strerror(errno))
+		      : fd;
 }
 
 int record_lock(const struct device *dev, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
+	int fd = make_directories(e) < 0 ? -1 : open_lock(path, e);
 
-	return make_directories(e) < 0 ? -1 : lock(path, e);
+	if (fd < 0 || flock(fd, LOCK_EX) == 0)
+		return fd;
+	error_set(e, STATUS_FAILED, "cannot lock %s: %s", path, strerror(errno));
+	close(fd);
+	return -1;
 }
 
-int record_lock_group(const char *number, struct error *e)
+int record_open_group_lock(const char *number, struct error *e)
 {
 	_cleanup_free_ char *path = format(DIR_OF_LOCKS "/iommu_group:%s", number);
 
-	return lock(path, e);
+	return open_lock(path, e);
 }
 
 char *record_lock_holder(const struct device *dev)

@@ -17,8 +17,9 @@ void record_clear(struct record *record);
  * the fd, so with the process). Returns the fd, or -1 with @e (STATUS_FAILED). */
 int record_lock(const struct device *dev, struct error *e);
 
-/* The same for an IOMMU group, by who has the lock of a member of it. */
-int record_lock_group(const char *number, struct error *e);
+/* Open the lock of an IOMMU group, for who has the lock of a member of it. Returns the
+ * fd, not locked yet, or -1 with @e (STATUS_FAILED). */
+int record_open_group_lock(const char *number, struct error *e);
 
 /* "COMMAND (pid N)" of who has the lock, from /proc/locks; NULL: cannot be told. */
 char *record_lock_holder(const struct device *dev);

@@ -99,7 +99,6 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
 	struct reading *reading = mmap(NULL, size, PROT_READ | PROT_WRITE,
 				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	size_t seen = SIZE_MAX;
-	int patience = 500; /* milliseconds */
 	pid_t pid;
 
 	if (reading == MAP_FAILED)
@@ -113,7 +112,7 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
 			break;
 		do {
 			seen = reading->next;
-			r = poll(&end, 1, patience);
+			r = poll(&end, 1, 500);
 		} while (r < 0 || (r == 0 && reading->next != seen));
 		if (r > 0) { /* it has ended */
 			waitpid(pid, NULL, 0);
@@ -122,7 +121,6 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
 			continue;
 		}
 		kill(pid, SIGKILL); /* as soon as it can be */
-		patience = 100;	    /* where one is stuck, others may be */
 		reading->value[seen].there = true;
 		strcpy(reading->value[seen].text, "?");
 		reading->next = seen + 1;

@@ -32,6 +32,8 @@ struct message {
 	struct error error;
 };
 
+#define NOT_TOGETHER "another device of its IOMMU group cannot be taken"
+
 /* What it is told. */
 #define GO 'g'
 #define STOP_INTERRUPTED 'i'
@@ -90,8 +92,7 @@ static void say_warning(const char *text)
 /* @word is no GO. */
 static void stop(char word)
 {
-	stopped = word == STOP_TOGETHER ? "another device of its IOMMU group cannot be "
-					  "taken"
+	stopped = word == STOP_TOGETHER	   ? NOT_TOGETHER
 		  : word == STOP_TIMED_OUT ? "timed out"
 					   : "interrupted";
 }
@@ -173,7 +174,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 {
 	struct message message;
 	struct error e = {0};
-	int status;
+	int status = 0; /* unknown, if SIGCHLD is ignored */
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
 	/* It has ended; its last word may be there all the same, sent after the kernel
@@ -188,9 +189,9 @@ static bool hear(const struct workers *workers, struct worker *worker)
 	if (n != sizeof(message)) {
 		waitpid(worker->pid, &status, 0);
 		error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_FAILED,
-			  "its worker (pid %d) was killed: %s", worker->pid,
-			  WIFSIGNALED(status) ? strsignal(WTERMSIG(status))
-					      : "no signal");
+			  "its worker (pid %d) was killed%s%s", worker->pid,
+			  WIFSIGNALED(status) ? " by SIG" : "",
+			  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
 		if (touching(worker))
 			error_hint(&e, "to put it back: vfio-bind release %s/%s",
 				   worker->dev->bus, worker->dev->name);
@@ -351,8 +352,7 @@ static void advance(struct workers *workers)
 			continue;
 		if (failed && !worker->pid) {
 			error_set(&e, STATUS_REFUSED,
-				  "another device of its IOMMU group cannot be taken: "
-				  "nothing was touched");
+				  NOT_TOGETHER ": nothing was touched");
 			finish(workers, worker, &e);
 		} else if (failed && !worker->stopping) {
 			tell_stop(worker, STOP_TOGETHER);

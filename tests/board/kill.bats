@@ -121,7 +121,7 @@ parent_killed() {
 	worker=$(pgrep -P "$pid")
 	kill -KILL "$worker"
 	ended "$pid" 4
-	says "vbtest.0: its worker (pid $worker) was killed: Killed"
+	says "vbtest.0: its worker (pid $worker) was killed by SIGKILL"
 	says "hint: to put it back: vfio-bind release platform/vbtest.0"
 	device_is vbtest.0 none vbtest-target
 	vfio_bind 0 release vbtest.0

@@ -23,7 +23,7 @@ setup() {
 
 teardown() {
 	pkill -KILL vfio-open || :
-	wait
+	end_background
 	vfio-bind release "$NIC"
 }
 

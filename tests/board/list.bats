@@ -237,7 +237,8 @@ same() {
 	for columns in FOO +FOO DEVICE,FOO DEVICE,,BUS "" +; do
 		vfio_bind 2 list --output "$columns" vbtest.1
 		[[ ${lines[0]} == "vfio-bind: unknown column: "* ]]
-		((${#lines[@]} == 1))
+		[[ ${lines[1]} == "vfio-bind: hint: vfio-bind list --help shows the columns" ]]
+		((${#lines[@]} == 2))
 	done
 }
 
@@ -344,10 +345,11 @@ same() {
 
 @test "bad input: values of options" {
 	for value in abc "" 0 -1 nan inf 1x 0x 1e9 " "; do
-		bad "not a number of seconds above 0: '$value'" handoff vbtest.1 none -t "$value"
+		bad "--timeout is a number of seconds above 0, up to 1000000, not '$value'" \
+			handoff vbtest.1 none -t "$value"
 	done
-	bad "not a number of seconds above 0: '0'" release vbtest.1 --timeout=0
-	bad "not a number of seconds above 0: 'nan'" pin vbtest.1 --timeout=nan
+	bad "up to 1000000, not '0'" release vbtest.1 --timeout=0
+	bad "up to 1000000, not 'nan'" pin vbtest.1 --timeout=nan
 	bad "--reset is auto, always or never, not 'maybe'" handoff vbtest.1 none --reset=maybe
 	bad "--reset is auto, always or never, not ''" handoff vbtest.1 none --reset=
 }
@@ -374,7 +376,9 @@ same() {
 @test "bad input: a good device beside a bad one is released, and the status tells" {
 	vfio_bind 0 handoff vbtest.1 vbtest-target
 	vfio_bind 2 release nosuch vbtest.1
-	[[ $output == "vfio-bind: nosuch: no such device" ]]
+	[[ ${lines[0]} == "vfio-bind: nosuch: no such device" ]]
+	[[ ${lines[1]} == "vfio-bind: hint: an interface or a disk goes with its driver: "* ]]
+	((${#lines[@]} == 2))
 	is_home vbtest.1 vbtest-host
 }
 

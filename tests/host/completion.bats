@@ -128,7 +128,7 @@ options_of() {
 	offers 'vfio-bind handoff 0000:01:00.0 ' vfio-pci auto none
 	offers 'vfio-bind handoff 0000:02:00.0 ' vfio-pci e1000e auto none
 	offers 'vfio-bind pin fff50000.ethernet ' vfio-platform calxedaxgmac auto none
-	offers 'vfio-bind pin spi0.0 ' spidev auto none
+	offers 'vfio-bind pin spi0.0 ' spidev none
 	offers 'vfio-bind pin fff50000.ethernet vfio-platform '
 	offers 'vfio-bind handoff --timeout=5 -vf --reset never fff35000.rtc v' vfio-amba
 	offers 'vfio-bind handoff -vt 5 fff35000.rtc v' vfio-amba

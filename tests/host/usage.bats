@@ -237,11 +237,6 @@ long_name() {
 	read -r bus device < <(vfio-bind list -nro BUS,DEVICE) ||
 		skip "this host has no device that can be flagged"
 	misuse "nix: no such device" handoff -n --driver=none "$bus/$device" nix
-	# A release is cleaning up: it goes on with the others.
-	run --separate-stderr vfio-bind release -nv nix "$bus/$device"
-	[[ $status == 2 && ${#stderr_lines[@]} == 2 ]]
-	[[ ${stderr_lines[0]} == "vfio-bind: nix: no such device" ]]
-	[[ ${stderr_lines[1]} == "vfio-bind: hint: "*"list --taken"* ]]
 }
 
 @test "a device in the place of a driver" {

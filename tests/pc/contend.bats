@@ -4,6 +4,8 @@
 
 load ../helpers
 
+: "${pid=}" # in_background sets it
+
 setup_file() {
 	modprobe vfio-pci
 }
@@ -12,6 +14,7 @@ teardown() {
 	end_background
 	vfio-bind release --all
 	put_home "${TRIO[@]}"
+	home "$NVME" nvme
 }
 
 # contender END FILE COMMAND...: runs each COMMAND, of words, in turn until END, and once at
@@ -72,6 +75,24 @@ contend() {
 	((${#total[@]} == 1 && total[0] >= 12))
 	vfio_bind 0 release --group "$AHCI"
 	group_is home
+}
+
+# Linux 6.1 would make their group twice.
+@test "a member is not bound to VFIO while another one is: it waits, and gives up in time" {
+	local lock=/run/vfio-bind/lock/iommu_group:
+	lock+=$(group_of "$NVME")
+	vfio_bind 0 release "$NVME" # makes the folder
+	exec {fd}>"$lock"
+	flock "$fd"
+	vfio_bind 1 handoff -t "$DEADLINE" "$NVME"
+	says "cannot bind to vfio-pci: until the deadline "
+	says "another member of its IOMMU group was being bound; it is back on nvme, not flagged"
+	is_home "$NVME" nvme
+	in_background vfio-bind handoff "$NVME"
+	until_true 30 driver_is "$NVME" none
+	exec {fd}>&-
+	ended "$pid" 0
+	device_is "$NVME" vfio-pci vfio-pci
 }
 
 @test "commands at a group and at its members, in any order: none waits for ever" {

@@ -67,7 +67,7 @@ stuck_unbind() {
 	until_true 10 driver_is "$NVME" none
 }
 
-# reads_hang: does this kernel (before 6.12.91) want the device lock to read the flag?
+# reads_hang: does this kernel (before 6.12.91, for PCI) want the device lock to read the flag?
 reads_hang() {
 	[[ $(uname -r) == 6.1.* ]]
 }
@@ -107,7 +107,8 @@ reads_hang() {
 @test "a holder that vfio-bind is the parent of is one as any other" {
 	run bash -c 'vfio-open "$1" "$2" hold "$3" >/dev/null 2>&1 3>&- &
 		while [[ ! -e $3 ]]; do sleep 0.05; done
-		exec vfio-bind handoff -t 0.5 "$2"' bash "$group" "${NVME#*/}" "$BATS_TEST_TMPDIR/open"
+		exec vfio-bind handoff -t "$4" "$2"' bash "$group" "${NVME#*/}" "$BATS_TEST_TMPDIR/open" \
+		"$DEADLINE"
 	((status == 3))
 	says "0000:00:10.0: timed out: held by vfio-open (pid "
 }

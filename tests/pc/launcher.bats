@@ -25,7 +25,7 @@ setup() {
 
 teardown() {
 	pkill -KILL qemu || :
-	wait
+	end_background
 	vfio-bind release "$VF"
 }
 
