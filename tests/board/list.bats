@@ -348,8 +348,10 @@ same() {
 		bad "--timeout is a number of seconds above 0, up to 1000000, not '$value'" \
 			handoff vbtest.1 none -t "$value"
 	done
-	bad "up to 1000000, not '0'" release vbtest.1 --timeout=0
-	bad "up to 1000000, not 'nan'" pin vbtest.1 --timeout=nan
+	bad "--timeout is a number of seconds above 0, up to 1000000, not '0'" \
+		release vbtest.1 --timeout=0
+	bad "--timeout is a number of seconds above 0, up to 1000000, not 'nan'" \
+		pin vbtest.1 --timeout=nan
 	bad "--reset is auto, always or never, not 'maybe'" handoff vbtest.1 none --reset=maybe
 	bad "--reset is auto, always or never, not ''" handoff vbtest.1 none --reset=
 }

@@ -88,7 +88,7 @@ contend() {
 	says "cannot bind to vfio-pci: until the deadline "
 	says "another member of its IOMMU group was being bound; it is back on nvme, not flagged"
 	is_home "$NVME" nvme
-	in_background vfio-bind handoff "$NVME"
+	in_background vfio-bind handoff "$NVME" {fd}>&-
 	until_true 30 driver_is "$NVME" none
 	exec {fd}>&-
 	ended "$pid" 0
