@@ -85,10 +85,9 @@ static int bind_failed(const struct device *dev, const char *driver, int err,
 		why = "another driver has it or is probing it, a VFIO user owns its "
 		      "IOMMU group, or the driver finds it busy";
 	else if (err == EAGAIN)
-		why = "until the deadline its probe was deferred, as something it needs "
-		      "is "
-		      "not there yet, or another member of its IOMMU group was being "
-		      "bound";
+		why = "until the deadline its probe was deferred, as something is "
+		      "not there yet, or another member of its IOMMU group was "
+		      "being bound";
 	else
 		return error_set(e, STATUS_FAILED,
 				 "cannot bind to %s: its probe failed: %s", driver,

@@ -23,8 +23,8 @@ bool binding_equal(const struct binding *a, const struct binding *b);
  * old flag stays until the device is driverless and goes right before the bind. A driver
  * that cannot be bound with the flag it shall have (the host driver of a device that was
  * pinned while bound; a VFIO driver, or any other without an id of the device, as these
- * match by the flag alone; a VF that binds with a flag only) is bound without it, or with its own, and
- * the flag comes last. A deferred probe (EAGAIN, EINVAL from drivers_probe:
+ * match by the flag alone; a VF that binds with a flag only) is bound without it, or with
+ * its own, and the flag comes last. A deferred probe (EAGAIN, EINVAL from drivers_probe:
  * drivers/base/dd.c) is tried again until the deadline. In a dry run nothing is read
  * back.
  *
