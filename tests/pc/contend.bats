@@ -84,7 +84,7 @@ contend() {
 	vfio_bind 0 release "$NVME" # makes the folder
 	exec {fd}>"$lock"
 	flock "$fd"
-	vfio_bind 1 handoff -t "$DEADLINE" "$NVME"
+	vfio_bind 1 handoff -t $((3 * DEADLINE)) "$NVME"
 	says "cannot bind to vfio-pci: until the deadline "
 	says "another member of its IOMMU group was being bound; it is back on nvme, not flagged"
 	is_home "$NVME" nvme
