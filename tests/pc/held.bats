@@ -42,6 +42,9 @@ device_answers() {
 		says "0000:00:10.0: timed out: held by vfio-open (pid $holder)"
 		device_is "$NVME" vfio-pci vfio-pci
 	done
+	# Also at a deadline that is over before it can begin.
+	vfio_bind 3 release -t 0.001 "$NVME"
+	says "0000:00:10.0: timed out: held by vfio-open (pid $holder)"
 	# With a group fd only, too.
 	let_go
 	sleep infinity 9<>"$group" 3>&- &
