@@ -95,6 +95,13 @@ static int bind_failed(const struct device *dev, const char *driver, int err,
 	return error_set(e, STATUS_FAILED, "cannot bind to %s: %s", driver, why);
 }
 
+static int stop(const struct patience *patience, struct error *e)
+{
+	const char *reason = patience->given_up ? patience->given_up() : NULL;
+
+	return reason ? error_set(e, STATUS_FAILED, "%s", reason) : 0;
+}
+
 static bool out_of_patience(const struct patience *patience)
 {
 	return now() >= patience->deadline ||
@@ -164,6 +171,10 @@ static int bind(const struct device *dev, const char *driver,
 	bound = sysfs_link(dev->path, "driver");
 	if (err == -EBUSY && streq(bound, driver)) /* by another's drivers_probe */
 		return 0;
+	/* What it waited for is the reason only if that took all of its time. */
+	if ((err == -EAGAIN || err == -EBUSY) && now() < patience->deadline &&
+	    stop(patience, e) < 0)
+		return err;
 	if (err < 0) {
 		bind_failed(dev, driver, -err, e);
 		return err;
@@ -228,13 +239,6 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 		*e = failed;
 	}
 	return matches ? -1 : 0;
-}
-
-static int stop(const struct patience *patience, struct error *e)
-{
-	const char *reason = patience->given_up ? patience->given_up() : NULL;
-
-	return reason ? error_set(e, STATUS_FAILED, "%s", reason) : 0;
 }
 
 int binding_move(const struct device *dev, const struct binding *to,

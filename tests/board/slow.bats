@@ -161,7 +161,7 @@ is_pending() {
 	until_true 20 deferred
 	signal INT vbtest.0
 	ended vbtest.0 130
-	says "it is back on vbtest-host, not flagged"
+	says "vfio-bind: vbtest.0: interrupted; it is back on vbtest-host, not flagged"
 	until_true 20 nobody_works
 	are_home vbtest.0
 }

@@ -224,6 +224,18 @@ all_undone() {
 	done
 }
 
+@test "a group: one member fails while the others wait to be bound: they give that as reason" {
+	local lock path
+	vfio_bind 0 release "$AHCI" # makes the folder
+	exec {lock}>"/run/vfio-bind/lock/iommu_group:$(group_of "$AHCI")"
+	flock "$lock"
+	path=$(realpath "$(syspath "$AHCI")")
+	injected_run write EIO 1 "$path/driver_override" -- handoff --force --group "$AHCI"
+	exec {lock}>&-
+	all_undone "vfio-bind: ${AHCI#*/}: cannot set driver_override"
+	(($(grep -c "another device of its IOMMU group cannot be taken; it is back" <<<"$output") == 2))
+}
+
 @test "a group: none can be bound: all are put back, and say why" {
 	injected_run write EIO 1 "$DRIVERS/vfio-pci/bind" -- handoff --force --group "$AHCI"
 	all_undone "cannot bind to vfio-pci: its probe failed"
