@@ -92,6 +92,17 @@ static int start_reader(struct reading *reading, const char *const *dirs, size_t
 	return -1;
 }
 
+/* Does the process sleep in the kernel, beyond any signal? One that only has not had its
+ * turn for so long is not stuck. */
+static bool is_stuck(pid_t pid)
+{
+	_cleanup_free_ char *dir = format("/proc/%d", pid);
+	_cleanup_free_ char *stat = sysfs_read(dir, "stat");
+	const char *command_end = stat ? strrchr(stat, ')') : NULL;
+
+	return !command_end || starts_with(command_end, ") D");
+}
+
 void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values)
 {
 	size_t size =
@@ -113,7 +124,7 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
 		do {
 			seen = reading->next;
 			r = poll(&end, 1, 500);
-		} while (r < 0 || (r == 0 && reading->next != seen));
+		} while (r < 0 || (r == 0 && (reading->next != seen || !is_stuck(pid))));
 		if (r > 0) { /* it has ended */
 			waitpid(pid, NULL, 0);
 			if (reading->next == seen)

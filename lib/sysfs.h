@@ -13,8 +13,8 @@ char *sysfs_link(const char *dir, const char *link);
 
 /* Read the attribute of @n directories into values[i]. Before Linux 6.12.80 reading
  * driver_override waits for the device lock, beyond any signal, while a bind or unbind of
- * that device is stuck: a value that does not come in half a second is "?", and a child
- * is left to wait for it. NULL: it cannot be read. */
+ * that device is stuck: a value that has been waited for so for half a second is "?", and
+ * a child is left to wait for it. NULL: it cannot be read. */
 void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values);
 
 /* Could the attribute be written? False with errno. In a dry run it need not be. */

@@ -207,6 +207,15 @@ same() {
 	echo vfio-platform >/sys/bus/platform/devices/vbtest.1/driver_override
 }
 
+@test "a reader of flags that has no turn for long is waited for" {
+	local flags=/sys/devices/platform/vbtest.15/driver_override
+	ASAN_OPTIONS=detect_leaks=0 run -0 strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" -P "$flags" \
+		-e trace=openat -e inject=openat:delay_enter=2s \
+		vfio-bind list vbtest.15 vbtest.8 --raw --noheadings --output OVERRIDE
+	[[ $output == none$'\n'"a\x20driver" ]]
+	grep -q DELAYED "$BATS_TEST_TMPDIR/trace"
+}
+
 @test "the operands in their order, each once, by any of their names" {
 	vfio_bind 0 list --noheadings --raw --output DEVICE \
 		vbtest.7 "$NIC" "platform/vbtest.3" sda "/sys/bus/platform/devices/vbtest.5" vbtest.7
