@@ -102,6 +102,15 @@ static int stop(const struct patience *patience, struct error *e)
 	return reason ? error_set(e, STATUS_FAILED, "%s", reason) : 0;
 }
 
+/* The patience for a wait that begins now. */
+static struct patience from_now(const struct patience *patience)
+{
+	int64_t least = patience->given_up ? 0 : now() + SEC;
+
+	return (struct patience){patience->deadline > least ? patience->deadline : least,
+				 patience->given_up};
+}
+
 static bool out_of_patience(const struct patience *patience)
 {
 	return now() >= patience->deadline ||
@@ -155,6 +164,7 @@ static int bind(const struct device *dev, const char *driver,
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
 	_cleanup_free_ char *group = driver_is_vfio(driver) ? group_number(dev) : NULL;
 	_cleanup_free_ char *bound = NULL;
+	const struct patience mine = from_now(patience);
 	_cleanup_close_ int lock = -1;
 	int err;
 
@@ -162,10 +172,15 @@ static int bind(const struct device *dev, const char *driver,
 	 * group twice, warns, and never frees one of them (vfio_create_group). */
 	if (group && !sysfs_is_dry_run() && (lock = record_open_group_lock(group, e)) < 0)
 		return -1;
-	while ((err = write_until_probed(dir, "bind", dev, EAGAIN, lock, patience)) ==
-		       -EBUSY &&
-	       group_is_busy(dev, driver) && !out_of_patience(patience))
+	for (;;) {
+		bool busy = group_is_busy(dev, driver);
+
+		err = write_until_probed(dir, "bind", dev, EAGAIN, lock, &mine);
+		if (err != -EBUSY || !(busy || group_is_busy(dev, driver)) ||
+		    out_of_patience(&mine))
+			break;
 		sleep_for(20 * MSEC);
+	}
 	if (err == 0 && sysfs_is_dry_run())
 		return 0;
 	bound = sysfs_link(dev->path, "driver");
@@ -209,7 +224,8 @@ static int bind_any(const struct device *dev, const struct patience *patience,
 		    struct error *e)
 {
 	_cleanup_free_ char *dir = format("/sys/bus/%s", dev->bus);
-	int err = write_until_probed(dir, "drivers_probe", dev, EINVAL, -1, patience);
+	const struct patience mine = from_now(patience);
+	int err = write_until_probed(dir, "drivers_probe", dev, EINVAL, -1, &mine);
 	_cleanup_free_ char *bound = NULL;
 	_cleanup_names_ struct names candidates = {0};
 	bool matches = false;
@@ -319,6 +335,8 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 int binding_reset(const struct device *dev, const struct binding *is, enum reset reset,
 		  const struct patience *patience, struct error *e)
 {
+	int err;
+
 	if (is->driver && !driver_is_vfio(is->driver))
 		return 0;
 	if (reset != RESET_NEVER && sysfs_has(dev->path, "reset") &&
@@ -335,5 +353,9 @@ int binding_reset(const struct device *dev, const struct binding *is, enum reset
 
 		sysfs_announce(line);
 	}
-	return sysfs_is_dry_run() ? 0 : vfio_verify(dev, reset, patience->deadline, e);
+	if (sysfs_is_dry_run())
+		return 0;
+	err = vfio_verify(dev, reset, patience->deadline, e);
+	sysfs_announce(NULL);
+	return err;
 }

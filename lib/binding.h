@@ -4,10 +4,12 @@
 
 #include "vfio.h"
 
-/* What a transition may be asked between its steps; and how long it may wait. */
+/* How long a transition may wait, and what it asks between its steps: NULL to go on, or
+ * the reason to stop. Without that question it must come to its end: then each wait has a
+ * second at least. */
 struct patience {
 	int64_t deadline;
-	const char *(*given_up)(void); /* NULL: go on; else the reason to stop */
+	const char *(*given_up)(void);
 };
 
 /* Any driver that the kernel finds by itself, as struct binding's driver. */

@@ -27,40 +27,26 @@ static void run_clear(struct run *run)
 	cleanup_close(&run->guard);
 }
 
-/* Is it just the guard of another worker of this command, at work in the same group? It
- * keeps strangers out for us, too, as long as that one is at work; and in a handoff it
- * waits for us, to go together. */
-static bool only_fellows_hold(const struct device *dev, const struct vfio_nodes *nodes)
-{
-	_cleanup_free_ char *all = vfio_holders(dev, nodes, getpid());
-	_cleanup_free_ char *others = vfio_holders(dev, nodes, getppid());
-
-	return all && !others;
-}
-
 /* Wait for a VFIO user of the device, or of another in its group, to let go. The kernel
  * tells of the close of a node before it is free again, so it is asked again and again.
  */
 static int wait_for_holder(struct run *run, struct error *e)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(run->dev);
-	_cleanup_free_ char *holders = NULL;
 
 	while (vfio_is_held(run->dev, &nodes, &run->guard)) {
+		_cleanup_free_ char *holders = vfio_holders(run->dev, &nodes, getppid());
+		_cleanup_free_ char *fellows =
+			holders ? NULL : vfio_holders(run->dev, &nodes, getpid());
 		const char *reason = run->caller->given_up();
 
-		if (only_fellows_hold(run->dev, &nodes))
+		/* Just the guard of another worker of this command, at work in the same
+		 * group? It keeps strangers out for us, too, as long as that one is at
+		 * work; and in a handoff it waits for us, to go together. */
+		if (fellows)
 			break;
-		if (reason) {
-			holders = vfio_holders(run->dev, &nodes, getpid());
-			error_set(e, STATUS_REFUSED, "%s: %sheld by %s", reason,
-				  driver_is_vfio(run->before.driver)
-					  ? ""
-					  : "its IOMMU group is ",
-				  holders ? holders : "a process that cannot be seen");
-			return error_hint(e, "it is free when that process closes it or "
-					     "ends");
-		}
+		if (reason)
+			return vfio_refuse_held(run->dev, holders, reason, e);
 		sleep_for(20 * MSEC);
 	}
 	return 0;
@@ -190,15 +176,12 @@ static char *state_text(const struct run *run)
 /* Put the device back to where it was. @e says why; how it ended is added to it. */
 static int undo(struct run *run, struct error *e)
 {
-	/* It has at least a second of its own, and no signal stops it. */
-	struct patience patience = {.deadline = now() + SEC};
+	struct patience patience = {.deadline = run->request->deadline};
 	_cleanup_binding_ struct binding is = {0};
 	struct error second = {0};
 	struct error first = *e;
 	_cleanup_free_ char *state = NULL;
 
-	if (patience.deadline < run->request->deadline)
-		patience.deadline = run->request->deadline;
 	if (device_binding(run->dev, &is, &second) == 0 &&
 	    (binding_equal(&is, &run->before) ||
 	     binding_move(run->dev, &run->before, &patience, &second) == 0) &&

@@ -77,9 +77,13 @@ static int load(struct kmod_module *module)
 {
 	_cleanup_free_ char *line = format("modprobe %s", kmod_module_get_name(module));
 
+	int err;
+
 	if (is_loaded(module) || !sysfs_announce(line))
 		return 0;
-	return kmod_module_probe_insert_module(module, 0, NULL, NULL, NULL, NULL);
+	err = kmod_module_probe_insert_module(module, 0, NULL, NULL, NULL, NULL);
+	sysfs_announce(NULL);
+	return err;
 }
 
 /* Returns 0, or the error of the first module that could not be loaded. */

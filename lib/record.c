@@ -78,36 +78,47 @@ int record_open_group_lock(const char *number, struct error *e)
 	return open_lock(path, e);
 }
 
-char *record_lock_holder(const struct device *dev)
+/* The process that has the lock, by /proc/locks; 0: not to be seen there. */
+static pid_t locked_by(const struct stat *lock)
 {
-	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
-	_cleanup_free_ char *line = NULL, *wanted = NULL;
-	char *holder = NULL;
+	_cleanup_free_ char *wanted =
+		format(" %02x:%02x:%ju ", major(lock->st_dev), minor(lock->st_dev),
+		       (uintmax_t)lock->st_ino);
+	FILE *locks = fopen("/proc/locks", "re");
+	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
-	struct stat st;
-	FILE *locks;
+	int pid, found = 0;
 
-	if (stat(path, &st) < 0)
-		return NULL;
-	wanted = format(" %02x:%02x:%ju ", major(st.st_dev), minor(st.st_dev),
-			(uintmax_t)st.st_ino);
-	locks = fopen("/proc/locks", "re");
-	while (locks && !holder && getline(&line, &size, locks) > 0) {
-		int pid;
-
+	while (locks && !found && getline(&line, &size, locks) > 0) {
 		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF"; those who wait have an
 		 * arrow, and do not scan. */
 		if (strstr(line, wanted) &&
-		    sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1) {
-			_cleanup_free_ char *dir = format("/proc/%d", pid);
-			_cleanup_free_ char *comm = sysfs_read(dir, "comm");
-
-			holder = format("%s (pid %d)", comm ? comm : "?", pid);
-		}
+		    sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1)
+			found = pid;
 	}
 	if (locks)
 		fclose(locks);
-	return holder;
+	return found;
+}
+
+char *record_lock_holder(const struct device *dev, pid_t except)
+{
+	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *dir = NULL, *comm = NULL;
+	struct stat st;
+	pid_t pid;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0)
+		return NULL;
+	pid = locked_by(&st);
+	if (pid == 0) /* of another PID namespace */
+		return copy("another process");
+	if (pid == except)
+		return NULL;
+	dir = format("/proc/%d", pid);
+	comm = sysfs_read(dir, "comm");
+	return format("%s (pid %d)", comm ? comm : "?", pid);
 }
 
 /* A line is a key and, after one space, a value. */

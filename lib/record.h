@@ -21,8 +21,9 @@ int record_lock(const struct device *dev, struct error *e);
  * fd, not locked yet, or -1 with @e (STATUS_FAILED). */
 int record_open_group_lock(const char *number, struct error *e);
 
-/* "COMMAND (pid N)" of who has the lock, from /proc/locks; NULL: cannot be told. */
-char *record_lock_holder(const struct device *dev);
+/* "COMMAND (pid N)" of who else than process @except has the lock, from /proc/locks, or
+ * "another process" if it cannot be seen there; NULL: nobody. */
+char *record_lock_holder(const struct device *dev, pid_t except);
 
 /* Read the device's record. Returns 1 with @record to be cleared; 0: there is none that
  * can be believed, as the device @is now: removed and added again since, or taken

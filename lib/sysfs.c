@@ -198,13 +198,15 @@ int sysfs_write(const char *dir, const char *attr, const char *value)
 	_cleanup_free_ char *line =
 		format("echo %s%s> %s", quoted_value, *value ? " " : "", quoted_path);
 	_cleanup_close_ int fd = -1;
+	int err = 0;
 
 	if (!sysfs_announce(line))
 		return 0;
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		return -errno;
-	return 0;
+		err = -errno;
+	sysfs_announce(NULL);
+	return err;
 }
 
 bool sysfs_announce(const char *line)

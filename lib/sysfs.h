@@ -31,12 +31,13 @@ struct names sysfs_names(const char *dir, const char *prefix);
 int sysfs_write(const char *dir, const char *attr, const char *value);
 
 /* Say, as a line for a root shell, what the kernel is about to be told by other means
- * than a write. False: do not do it, this is a dry run. */
+ * than a write; and NULL, when it has answered. False: do not do it, this is a dry run.
+ */
 bool sysfs_announce(const char *line);
 
 /* With @on, nothing is written. */
 void sysfs_dry_run(bool on);
 bool sysfs_is_dry_run(void);
 
-/* Who hears of each write before it is made. */
+/* Who hears of each write before it is made, and NULL when it has returned. */
 void sysfs_on_announce(void (*hear)(const char *line));

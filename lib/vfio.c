@@ -173,6 +173,17 @@ char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid
 	return holders;
 }
 
+int vfio_refuse_held(const struct device *dev, const char *holders, const char *reason,
+		     struct error *e)
+{
+	_cleanup_free_ char *driver = sysfs_link(dev->path, "driver");
+
+	error_set(e, STATUS_REFUSED, "%s: %sheld by %s", reason,
+		  driver_is_vfio(driver) ? "" : "its IOMMU group is ",
+		  holders ? holders : "a process that cannot be seen");
+	return error_hint(e, "it is free when that process closes it or ends");
+}
+
 bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard)
 {
 	_cleanup_free_ char *holders = NULL;

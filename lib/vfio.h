@@ -33,6 +33,11 @@ void vfio_nodes_clear(struct vfio_nodes *nodes);
 char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
 		   pid_t except);
 
+/* Refuse to go on with a device that is held: @reason, by whom (as vfio_holders tells),
+ * and the way out. Returns -1 with @e (STATUS_REFUSED). */
+int vfio_refuse_held(const struct device *dev, const char *holders, const char *reason,
+		     struct error *e);
+
 /* Is the device held by a VFIO user? The group node opens for one user at a time
  * (vfio_group_fops_open: EBUSY); a cdev that is merely open is found in /proc.
  * Returns false with *@guard an open group fd (or -1: no group node), which keeps new

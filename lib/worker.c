@@ -16,12 +16,13 @@
 /* How long after its deadline the parent waits for the word of a worker that is not
  * stuck; and for each further step, as of an undo, that begins after it. */
 #define GRACE (500 * MSEC)
-#define GRACE_STEP SEC
+#define GRACE_STEP (5 * SEC)
 
 /* What a worker says. */
 enum what {
-	WHAT_PHASE, /* has come to the end of this phase, and waits for GO */
-	WHAT_STEP,  /* is about to do what error.text says */
+	WHAT_PHASE,    /* has come to the end of this phase, and waits for GO */
+	WHAT_STEP,     /* is about to do what error.text says */
+	WHAT_RETURNED, /* the kernel is done with that */
 	WHAT_WARNING,
 	WHAT_RESULT,
 };
@@ -47,7 +48,8 @@ struct worker {
 	pid_t pid;		 /* 0: not started */
 	int socket;		 /* -1: not started, or finished */
 	enum phase reached, allowed;
-	bool stopping, left, finished, failed;
+	bool stopping, spared, left, finished, failed;
+	bool in_step; /* it is still at it */
 	char step[sizeof(((struct error *)NULL)->text)];
 	int64_t give_up_at;
 };
@@ -58,6 +60,7 @@ struct workers {
 	const struct request *request;
 	const struct listener *listener;
 	int interrupted; /* the signal that did it, or 0 */
+	bool hurry;	 /* and again: wait for nobody */
 };
 
 /* --- the child ----------------------------------------------------------------- */
@@ -81,7 +84,10 @@ static void say_text(enum what what, const char *text)
 
 static void say_step(const char *line)
 {
-	say_text(WHAT_STEP, line);
+	if (line)
+		say_text(WHAT_STEP, line);
+	else
+		say(&(struct message){.what = WHAT_RETURNED});
 }
 
 static void say_warning(const char *text)
@@ -204,12 +210,16 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		worker->reached = message.phase;
 		break;
 	case WHAT_STEP:
+		worker->in_step = true;
 		if (streq(worker->step, message.error.text)) /* a deferred probe, again */
 			break;
 		memcpy(worker->step, message.error.text, sizeof(worker->step));
-		if (now() + GRACE > worker->give_up_at)
+		if (now() + GRACE > worker->give_up_at && !workers->hurry)
 			worker->give_up_at = now() + GRACE_STEP;
 		workers->listener->step(worker->step);
+		break;
+	case WHAT_RETURNED:
+		worker->in_step = false;
 		break;
 	case WHAT_WARNING:
 		workers->listener->warning(worker->dev, &message.error);
@@ -226,7 +236,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 static void leave(const struct workers *workers, struct worker *worker)
 {
 	const char *reason = workers->interrupted ? "interrupted" : "timed out";
-	_cleanup_free_ char *holder = NULL, *held = NULL;
+	_cleanup_free_ char *holders = NULL, *locker = NULL;
 	struct error e = {0};
 
 	/* From here on it can neither send nor receive, and knows. What it has sent is
@@ -237,21 +247,17 @@ static void leave(const struct workers *workers, struct worker *worker)
 		;
 	if (worker->socket < 0)
 		return;
-	holder = vfio_holders(worker->dev, &worker->nodes, getpid());
-	held = holder ? format("held by %s", holder) : NULL;
-	if (worker->reached < PHASE_LOCKED) {
-		_cleanup_free_ char *locker = record_lock_holder(worker->dev);
-
-		error_set(&e, STATUS_REFUSED, "%s: locked by %s%s%s", reason,
-			  locker ? locker : "another process", held ? "; " : "",
-			  held ? held : "");
+	holders = vfio_holders(worker->dev, &worker->nodes, getpid());
+	if (worker->reached < PHASE_LOCKED)
+		locker = record_lock_holder(worker->dev, worker->pid);
+	if (locker) {
+		error_set(&e, STATUS_REFUSED, "%s: locked by %s%s%s", reason, locker,
+			  holders ? "; held by " : "", holders ? holders : "");
 		error_hint(&e, "try again when that process has ended; do not kill it");
-	} else if (!touching(worker)) {
-		error_set(&e, STATUS_REFUSED, "%s: %s", reason,
-			  held ? held : "the kernel has not answered to all checks yet");
-	} else {
+	} else if (touching(worker)) {
 		error_set(&e, STATUS_BROKEN, "%s: the kernel is not done with: %s%s%s",
-			  reason, worker->step, held ? "; " : "", held ? held : "");
+			  reason, worker->step, holders ? "; held by " : "",
+			  holders ? holders : "");
 		error_hint(&e,
 			   workers->request->command == COMMAND_RELEASE
 				   ? "the release is completed when it is; pid %d waits "
@@ -259,6 +265,11 @@ static void leave(const struct workers *workers, struct worker *worker)
 				   : "the device is put back when it is; pid %d waits "
 				     "for it",
 			   worker->pid);
+	} else if (holders) {
+		vfio_refuse_held(worker->dev, holders, reason, &e);
+	} else {
+		error_set(&e, STATUS_REFUSED,
+			  "%s: the checks are not done yet: nothing was touched", reason);
 	}
 	finish(workers, worker, &e);
 }
@@ -400,12 +411,13 @@ static int read_signal(int fd)
 }
 
 /* Tell all to stop; told twice, stop waiting for them. */
-static void interrupt(struct workers *workers)
+static void interrupt(struct workers *workers, int signal)
 {
+	workers->hurry = workers->interrupted;
+	workers->interrupted = signal;
 	for (size_t i = 0; i < workers->n; i++) {
 		tell_stop(&workers->worker[i], STOP_INTERRUPTED);
-		workers->worker[i].give_up_at =
-			now() + (workers->interrupted ? 0 : GRACE);
+		workers->worker[i].give_up_at = now() + (workers->hurry ? 0 : GRACE);
 	}
 }
 
@@ -445,13 +457,16 @@ static bool all_finished(const struct workers *workers)
 	return true;
 }
 
-/* Its time is up. One that waits for GO is not stuck, and can still say how it ends. */
+/* Its time is up. One that waits for GO, or is between two steps, is not stuck, and can
+ * still say how it ends. */
 static void give_up(const struct workers *workers, struct worker *worker)
 {
-	if (!worker->stopping &&
-	    (worker->allowed == PHASE_DONE || worker->reached > worker->allowed)) {
+	bool waits = worker->reached > worker->allowed && !worker->stopping;
+	bool stuck = touching(worker) ? worker->in_step : !waits;
+
+	if (!stuck && !worker->spared && !workers->hurry) {
 		tell_stop(worker, STOP_TIMED_OUT);
-		worker->stopping = true;
+		worker->spared = true;
 		worker->give_up_at = now() + GRACE_STEP;
 	} else {
 		leave(workers, worker);
@@ -461,8 +476,12 @@ static void give_up(const struct workers *workers, struct worker *worker)
 int worker_run(const struct devices *devices, const struct request *request,
 	       const struct listener *listener)
 {
-	struct workers workers = {calloc(devices->n, sizeof(struct worker)), devices->n,
-				  request, listener, 0};
+	struct workers workers = {
+		.worker = calloc(devices->n, sizeof(struct worker)),
+		.n = devices->n,
+		.request = request,
+		.listener = listener,
+	};
 	sigset_t before;
 	int signals = stop_signals(&before);
 
@@ -481,10 +500,8 @@ int worker_run(const struct devices *devices, const struct request *request,
 	while (!all_finished(&workers)) {
 		int signal = wait_for_news(&workers, signals);
 
-		if (signal) {
-			interrupt(&workers);
-			workers.interrupted = signal;
-		}
+		if (signal)
+			interrupt(&workers, signal);
 		for (size_t i = 0; i < workers.n; i++) {
 			struct worker *worker = &workers.worker[i];
 

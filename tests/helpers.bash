@@ -32,7 +32,7 @@ LIMIT=${LIMIT:-60}
 
 # Seconds in which a command comes to a step that is slow, and not past it.
 # shellcheck disable=SC2034
-DEADLINE=${DEADLINE:-1}
+DEADLINE=${DEADLINE:-3}
 
 # run sets these.
 # shellcheck disable=SC2154

@@ -21,7 +21,7 @@ setup() {
 
 teardown() {
 	local parameter
-	for parameter in {host,target}_{probe,remove}_ms target_probe_{errno,defer}; do
+	for parameter in {host,target}_{probe_ms,remove_ms,probe_defer} target_probe_errno; do
 		echo 0 >"$PARAMETERS/$parameter"
 	done
 	((${#background[@]} == 0)) || kill "${background[@]}" 2>/dev/null || :
@@ -163,6 +163,43 @@ is_pending() {
 	ended vbtest.0 130
 	says "vfio-bind: vbtest.0: interrupted; it is back on vbtest-host, not flagged"
 	until_true 20 nobody_works
+	are_home vbtest.0
+}
+
+# slowed CALL PATH ARGUMENT...: vfio-bind, with a worker that gets no turn for four seconds
+# before its system CALL on PATH (empty: any).
+slowed() {
+	ASAN_OPTIONS=detect_leaks=0 run strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" \
+		-e trace="$1" -e inject="$1:delay_enter=4s:when=1" ${2:+-P "$2"} vfio-bind "${@:3}"
+	until_true 20 nobody_works
+}
+
+@test "a worker that is slow to its lock, or behind it: nobody is blamed, nothing touched" {
+	local text="vfio-bind: vbtest.0: timed out: the checks are not done yet: nothing was touched"
+	slowed flock /run/vfio-bind/lock/platform:vbtest.0 handoff -t 0.2 vbtest.0 vbtest-target
+	((status == 3))
+	[[ $output == "$text" ]]
+	slowed send,sendto "" handoff -t 0.2 vbtest.0 vbtest-target # its word that it has the lock
+	((status == 3))
+	[[ ${lines[0]} == "$text" && $output != *"hint:"* ]] # strace says a line of its own
+	are_home vbtest.0
+}
+
+@test "a worker that is slow between two steps: waited for, and the kernel is not blamed" {
+	slowed close /sys/bus/platform/drivers/vbtest-target/bind \
+		handoff -t "$DEADLINE" vbtest.0 vbtest-target
+	((status == 1))
+	[[ $output == "vfio-bind: vbtest.0: timed out; it is back on vbtest-host, not flagged" ]]
+	are_home vbtest.0
+}
+
+@test "a release whose time is up tries a deferred probe again all the same" {
+	vfio_bind 0 handoff vbtest.0 vbtest-target
+	echo 3 >$PARAMETERS/host_probe_defer
+	echo $((3000 * DEADLINE)) >$PARAMETERS/target_remove_ms
+	launch vbtest.0 release vbtest.0 -t "$DEADLINE"
+	is_pending vbtest.0 4 "timed out" drivers/vbtest-target/unbind "the release is completed"
+	until_true 40 nobody_works
 	are_home vbtest.0
 }
 

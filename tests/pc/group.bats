@@ -4,6 +4,7 @@
 load ../helpers
 
 holder='' # hold sets it
+: "${pid=}" # in_background sets it
 
 setup_file() {
 	modprobe vfio-pci
@@ -15,6 +16,7 @@ setup() {
 
 teardown() {
 	let_go
+	end_background
 	umount -q "$BATS_TEST_TMPDIR" || :
 	vfio-bind release --all
 	put_home "${TRIO[@]}"
@@ -63,6 +65,19 @@ teardown() {
 	vfio_bind 0 handoff --group -v "$SMBUS"
 	[[ ! $output ]]
 	vfio_bind 0 release "${TRIO[@]}"
+	group_is home
+}
+
+@test "a group that becomes free right after a bind has said that it is busy" {
+	vfio_bind 0 handoff --group "$LPC"
+	in_background strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" -P /sys/bus/pci/drivers/lpc_ich/bind \
+		-e trace=write -e inject=write:error=EBUSY:delay_exit=4s:when=1 vfio-bind release "$LPC"
+	until_true 20 driver_is "$LPC" none
+	echo "${AHCI#*/}" >/sys/bus/pci/drivers/vfio-pci/unbind
+	echo "${SMBUS#*/}" >/sys/bus/pci/drivers/vfio-pci/unbind
+	ended "$pid" 0
+	is_home "$LPC" lpc_ich
+	vfio_bind 0 release "$AHCI" "$SMBUS"
 	group_is home
 }
 
