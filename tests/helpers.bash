@@ -241,6 +241,7 @@ let_go() {
 vfs() {
 	local path controller id
 	path=$(syspath "$PF")
+	until_true 30 grep -qsx live "$path"/nvme/nvme*/state
 	controller=$(compgen -G "$path/nvme/nvme*")
 	echo 0 >"$path/sriov_drivers_autoprobe"
 	echo "$1" >"$path/sriov_numvfs"

@@ -117,7 +117,7 @@ watcher() {
 }
 
 @test "two devices' commands do not wait for each other" {
-	slow_handoff 10000
+	slow_handoff 15000
 	vfio_bind 0 handoff "$NIC"
 	device_is "$NIC" vfio-platform vfio-platform
 	vfio_bind 0 release "$NIC"
@@ -131,7 +131,7 @@ watcher() {
 @test "two devices of one command are worked on side by side" {
 	local removes
 	removes=$(<"$PARAMETERS/host_removes")
-	echo 4000 >"$PARAMETERS/host_remove_ms"
+	echo 10000 >"$PARAMETERS/host_remove_ms"
 	in_background vfio-bind handoff --driver=vbtest-target vbtest.0 vbtest.1
 	both_are_removed() {
 		(($(<"$PARAMETERS/host_removes") == removes + 2))
@@ -146,7 +146,7 @@ watcher() {
 }
 
 @test "a command is refused at its deadline while another one has the lock" {
-	slow_handoff 10000
+	slow_handoff 15000
 	vfio_bind 3 release -t 1 vbtest.0
 	says "vfio-bind: vbtest.0: timed out: locked by vfio-bind (pid $worker)"
 	# The other one is still at it, and has not been disturbed.
@@ -156,7 +156,7 @@ watcher() {
 }
 
 @test "commands that wait for the lock get it, one after the other" {
-	slow_handoff 4000
+	slow_handoff 10000
 	handoff=$pid
 	in_background vfio-bind release vbtest.0
 	first=$pid
@@ -171,7 +171,7 @@ watcher() {
 }
 
 @test "the lock lasts until the kernel is done, also when the command is gone" {
-	slow_handoff 8000
+	slow_handoff 15000
 	kill -KILL "$pid"
 	status=0
 	wait "$pid" || status=$?

@@ -102,20 +102,20 @@ parent_killed() {
 }
 
 @test "only the parent of a handoff is killed: its worker puts the device back" {
-	modprobe vbtest devices=1 host_remove_ms=4000
+	modprobe vbtest devices=1 host_remove_ms=10000
 	parent_killed vfio-bind handoff vbtest.0 vbtest-target
 	is_home vbtest.0 vbtest-host
 }
 
 @test "only the parent of a release is killed: its worker completes it" {
-	modprobe vbtest devices=1 target_remove_ms=4000
+	modprobe vbtest devices=1 target_remove_ms=10000
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	parent_killed vfio-bind release vbtest.0
 	is_home vbtest.0 vbtest-host
 }
 
 @test "only the worker is killed: the command says so, and a release ends well" {
-	modprobe vbtest devices=1 host_remove_ms=2000
+	modprobe vbtest devices=1 host_remove_ms=10000
 	in_background vfio-bind handoff vbtest.0 vbtest-target
 	until_true 30 driver_is vbtest.0 none
 	worker=$(pgrep -P "$pid")

@@ -83,10 +83,11 @@ is_pending() {
 	local before device write=drivers/vbtest-host/unbind back="the device is put back"
 	before=$(<$PARAMETERS/host_probes)
 	echo $((8000 * DEADLINE)) >$PARAMETERS/host_remove_ms
+	launch vbtest.0 handoff vbtest.0 vbtest-target -t "$DEADLINE"
+	until_true 20 driver_is vbtest.0 none
 	for device in vbtest.{1..3}; do
 		launch "$device" handoff "$device" vbtest-target -t 40
 	done
-	launch vbtest.0 handoff vbtest.0 vbtest-target -t "$DEADLINE"
 	for device in vbtest.{1..3}; do
 		until_true 20 driver_is "$device" none
 	done
@@ -115,8 +116,8 @@ is_pending() {
 	local write=drivers/vbtest-target/unbind rest="the release is completed"
 	vfio_bind 0 handoff --driver=vbtest-target vbtest.0 vbtest.1
 	echo $((6000 * DEADLINE)) >$PARAMETERS/target_remove_ms
-	launch vbtest.1 release vbtest.1 -t 40
 	launch vbtest.0 release vbtest.0 -t "$DEADLINE"
+	launch vbtest.1 release vbtest.1 -t 40
 	until_true 20 driver_is vbtest.1 none
 	signal INT vbtest.1
 	is_pending vbtest.0 4 "timed out" "$write" "$rest"
@@ -132,9 +133,9 @@ is_pending() {
 	vfio_bind 0 handoff vbtest.2 vbtest-target
 	echo $((6000 * DEADLINE)) >$PARAMETERS/target_probe_ms
 	echo $((6000 * DEADLINE)) >$PARAMETERS/host_probe_ms
-	launch vbtest.1 handoff vbtest.1 vbtest-target -t 40
 	launch vbtest.0 handoff vbtest.0 vbtest-target -t "$DEADLINE"
 	launch vbtest.2 release vbtest.2 -t "$DEADLINE"
+	launch vbtest.1 handoff vbtest.1 vbtest-target -t 40
 	until_true 20 driver_is vbtest.1 vbtest-target # there before it probes
 	signal INT vbtest.1
 	is_pending vbtest.0 4 "timed out" drivers/vbtest-target/bind "$back"

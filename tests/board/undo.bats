@@ -134,7 +134,7 @@ make_resettable() {
 	make_devices vbtest.0
 	set_parameter target_probe_defer 1000000
 	probes=$(<$PARAMETERS/target_probes)
-	undone vbtest.0 handoff --timeout=2 vbtest.0 vbtest-target
+	undone vbtest.0 handoff --timeout="$DEADLINE" vbtest.0 vbtest-target
 	says "deferred"
 	says "it is back on vbtest-host, not flagged"
 	(($(<$PARAMETERS/target_probes) > probes + 2))

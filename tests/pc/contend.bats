@@ -27,7 +27,7 @@ contender() {
 		for command in "${@:3}"; do
 			status=0
 			# shellcheck disable=SC2086 # words
-			said=$(timeout -k 5 "$LIMIT" vfio-bind $command 2>&1) || status=$?
+			said=$(timeout -k 5 600 vfio-bind $command -t 500 2>&1) || status=$?
 			counts[status]=$((${counts[status]:-0} + 1))
 			((status != 3)) || echo "$command: $said" >>"$2.refused"
 			[[ $status == [013] ]] || echo "$command: status $status: $said" >>"$2.bad"
@@ -84,7 +84,7 @@ contend() {
 	vfio_bind 0 release "$NVME" # makes the folder
 	exec {fd}>"$lock"
 	flock "$fd"
-	vfio_bind 1 handoff -t $((3 * DEADLINE)) "$NVME"
+	vfio_bind 1 handoff -t $((2 * DEADLINE)) "$NVME"
 	says "cannot bind to vfio-pci: until the deadline "
 	says "another member of its IOMMU group was being bound; it is back on nvme, not flagged"
 	is_home "$NVME" nvme

@@ -132,16 +132,17 @@ reads_hang() {
 }
 
 @test "a user that comes by the group while it is reset is kept out" {
-	local tracer
+	local command
 	# The reset is held up; the group is tried meanwhile.
-	strace -qq -f -o /dev/null -P "$(realpath "$(syspath "$NVME")")/reset" \
-		-e inject=write:delay_enter=2000000 \
-		vfio-bind handoff --reset=always "$NVME" 3>&- &
-	tracer=$!
+	ASAN_OPTIONS=detect_leaks=0 strace -DDD -qq -f -o /dev/null \
+		-P "$(realpath "$(syspath "$NVME")")/reset" -e inject=write:delay_enter=100s \
+		vfio-bind handoff -t 60 --reset=always "$NVME" 3>&- &
+	command=$!
 	until_true 20 has_open "$(realpath "$(syspath "$NVME")")/reset"
 	run ! vfio-open "$group" "${NVME#*/}"
 	says "busy"
-	wait $tracer
+	pkill -KILL -x strace
+	wait "$command"
 	run -0 vfio-open "$group" "${NVME#*/}"
 }
 

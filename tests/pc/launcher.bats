@@ -33,7 +33,6 @@ teardown() {
 start_guest() {
 	in_background "$launch" "${VF#*/}" "${vmm[@]}"
 	until_true "$LIMIT" device_is "$VF" vfio-pci vfio-pci >/dev/null
-	until_true "$LIMIT" test -n "$(pgrep qemu)"
 	until_true "$LIMIT" is_held
 	until_true "$LIMIT" tell "info status"
 }

@@ -150,7 +150,7 @@ echo > $(realpath "$(syspath "$VF")")/driver_override" ]]
 	vfs 3
 	vfio_bind 0 handoff pci/0000:00:05.2
 	hold "/dev/vfio/$(group_of pci/0000:00:05.2)" pci/0000:00:05.2
-	vfio_bind 3 handoff -t 1 -d auto 0000:00:05.{1,2,3}
+	vfio_bind 3 handoff -t $((3 * DEADLINE)) -d auto 0000:00:05.{1,2,3}
 	says "0000:00:05.2: timed out: held by vfio-open (pid $holder)"
 	device_is pci/0000:00:05.1 vfio-pci vfio-pci
 	device_is pci/0000:00:05.3 vfio-pci vfio-pci

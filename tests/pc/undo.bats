@@ -61,7 +61,7 @@ teardown() {
 
 @test "a deferred probe is tried again until the deadline, and undone; or succeeds" {
 	echo 517 >"$PROBE_ERRNO"
-	undone "$NVME" handoff --timeout=1 "$NVME" "$VARIANT"
+	undone "$NVME" handoff --timeout="$DEADLINE" "$NVME" "$VARIANT"
 	says "deferred"
 	says "it is back on nvme, not flagged"
 
