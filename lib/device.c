@@ -7,6 +7,7 @@
 #include <libudev.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 char *device_override_value(char *text)
 {
@@ -182,6 +183,34 @@ static void match_multipath(struct devices *matches, const char *name)
 	}
 }
 
+static void match_disk(struct devices *matches, const char *name)
+{
+	_cleanup_free_ char *path = format("/sys/class/block/%s", name);
+	size_t before = matches->n;
+
+	match_function(matches, path);
+	if (matches->n == before && starts_with(name, "nvme"))
+		match_multipath(matches, name);
+}
+
+/* A path in /sys, or of a disk in /dev. */
+static void match_path(struct devices *matches, const char *path)
+{
+	_cleanup_free_ char *number = NULL, *disk = NULL;
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISBLK(st.st_mode)) {
+		number = format("%u:%u", major(st.st_rdev), minor(st.st_rdev));
+		disk = sysfs_link("/sys/dev/block", number);
+	}
+	if (disk)
+		match_disk(matches, disk);
+	else
+		match(matches, path);
+	if (matches->n == 0)
+		match_function(matches, path);
+}
+
 /* A PCI address without its domain, which is 0000. */
 static void match_short_pci(struct devices *matches, const char *name)
 {
@@ -193,14 +222,11 @@ static void match_short_pci(struct devices *matches, const char *name)
 static void match_name(struct devices *matches, const char *name)
 {
 	_cleanup_free_ char *interface = format("/sys/class/net/%s", name);
-	_cleanup_free_ char *disk = format("/sys/class/block/%s", name);
 
 	match_on_buses(matches, name);
 	match_short_pci(matches, name);
 	match_function(matches, interface);
-	match_function(matches, disk);
-	if (matches->n == 0 && starts_with(name, "nvme"))
-		match_multipath(matches, name);
+	match_disk(matches, name);
 }
 
 static void match_bus_and_name(struct devices *matches, const char *name)
@@ -241,9 +267,7 @@ int device_find(const char *name, struct device *dev, struct error *e)
 	_cleanup_free_ char *list = NULL;
 
 	if (name[0] == '/') {
-		match(&found, name);
-		if (found.n == 0)
-			match_function(&found, name);
+		match_path(&found, name);
 	} else if (strchr(name, '/')) {
 		match_bus_and_name(&found, name);
 	} else if (*name && !streq(name, ".") && !streq(name, "..") &&

@@ -11,9 +11,9 @@ struct device {
 };
 
 /* Find the device that @name means: NAME, BUS/NAME, a PCI address without its domain, a
- * network interface or a disk, or a sysfs path. A device that cannot be flagged is
- * meant only when no other has that name.
- * Returns 0 with @dev to be cleared, or -1 with @e (STATUS_USAGE) and @dev untouched. */
+ * network interface or a disk, or a path of it in /sys or /dev. A device that cannot be
+ * flagged is meant only when no other has that name. Returns 0 with @dev to be cleared,
+ * or -1 with @e (STATUS_USAGE) and @dev untouched. */
 int device_find(const char *name, struct device *dev, struct error *e);
 
 /* The device at this syspath. Returns 0 or -1 with errno: it is gone, or on no bus. */

@@ -221,8 +221,10 @@ same() {
 		vbtest.7 "$NIC" "platform/vbtest.3" sda "/sys/bus/platform/devices/vbtest.5" vbtest.7
 	[[ ${lines[*]} == "vbtest.7 $NIC vbtest.3 0:0:0:0 vbtest.5" ]]
 	vfio_bind 0 list --noheadings --raw --output DEVICE \
-		"$(ls "$(syspath "$NIC")/net")" "$(realpath "$(syspath "$RTC")")"
-	[[ ${lines[*]} == "$NIC ${RTC#*/}" ]]
+		"$(ls "$(syspath "$NIC")/net")" "$(realpath "$(syspath "$RTC")")" /dev/sda
+	[[ ${lines[*]} == "$NIC ${RTC#*/} 0:0:0:0" ]]
+	vfio_bind 2 list /dev/null
+	says "vfio-bind: /dev/null: no such device"
 	vfio_bind 2 list --noheadings --raw --output DEVICE nosuch vbtest.7
 	says "vfio-bind: nosuch: no such device"
 	says vbtest.7

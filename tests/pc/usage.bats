@@ -11,6 +11,7 @@ setup_file() {
 
 setup() {
 	mnt=$BATS_TEST_TMPDIR/mnt
+	md=/sys/block/md_vb/md
 	mkdir "$mnt"
 	find_names
 }
@@ -22,6 +23,7 @@ teardown() {
 	for name in vbdm2 vbdm; do
 		[[ ! -e /dev/mapper/$name ]] || dmsetup remove "$name"
 	done
+	[[ ! -e $md/array_state ]] || echo clear >"$md/array_state"
 	for name in vbvlan vbbridge vbbond; do
 		[[ ! -e /sys/class/net/$name ]] || ip link del "$name"
 	done
@@ -76,13 +78,17 @@ in_use() {
 }
 
 @test "a multipath disk, which the kernel puts elsewhere" {
+	local name
 	dd if="$BATS_FILE_TMPDIR/ext4" of="/dev/$shared" status=none
 	mount "/dev/$shared" "$mnt"
 	in_use "$SHARED_NVME" "$shared is mounted on $mnt"
-	run -0 vfio-bind list -nro USE "$shared"
-	[[ $output == "$shared" ]]
-	vfio_bind 3 handoff "$shared"
-	says "0000:00:11.0: in use: "
+	ln -s "/dev/$shared" "$BATS_TEST_TMPDIR/disk"
+	for name in "$shared" "/dev/$shared" "$BATS_TEST_TMPDIR/disk"; do
+		run -0 vfio-bind list -nro USE "$name"
+		[[ $output == "$shared" ]]
+		vfio_bind 3 handoff "$name"
+		says "0000:00:11.0: in use: "
+	done
 	umount "$mnt"
 	vfio_bind 0 handoff "$shared"
 	device_is "$SHARED_NVME" vfio-pci vfio-pci
@@ -102,6 +108,26 @@ in_use() {
 	mkswap -q "/dev/$disk"
 	swapon "/dev/$disk"
 	in_use "$NVME" "$disk is swapped on"
+}
+
+@test "a disk in an md array, up to the mount" {
+	modprobe raid1
+	echo md_vb >/sys/module/md_mod/parameters/new_array
+	echo none >"$md/metadata_version"
+	echo raid1 >"$md/level"
+	echo 1 >"$md/raid_disks"
+	cat "/sys/class/block/$disk/dev" >"$md/new_dev"
+	in_use "$NVME" "$disk is held by md_vb"
+	echo 0 >"$md/dev-$disk/slot"
+	echo 4096 | tee "$md/component_size" >"$md/dev-$disk/size"
+	echo active >"$md/array_state"
+	until_true 10 test -b /dev/md_vb
+	dd if="$BATS_FILE_TMPDIR/ext4" of=/dev/md_vb status=none
+	mount /dev/md_vb "$mnt"
+	in_use "$NVME" "$disk -> md_vb is mounted on $mnt"
+	umount "$mnt"
+	echo clear >"$md/array_state"
+	vfio_bind 0 handoff "/dev/$disk"
 }
 
 @test "a disk below two device mappers, up to the mount" {
