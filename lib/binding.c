@@ -152,9 +152,12 @@ static int write_until_probed(const char *dir, const char *attr, const struct de
  * in which another vfio-bind verifies a member of it. */
 static bool group_is_busy(const struct device *dev, const char *driver)
 {
-	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
+	_cleanup_nodes_ struct vfio_nodes nodes = {0};
 
-	return !driver_is_vfio(driver) && !sysfs_has(dev->path, "driver") && nodes.group;
+	if (driver_is_vfio(driver) || sysfs_has(dev->path, "driver"))
+		return false;
+	nodes = vfio_nodes_of_group(dev);
+	return nodes.group;
 }
 
 /* Returns 0, or with @e -errno of the write, or -1. */

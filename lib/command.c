@@ -35,18 +35,18 @@ static int wait_for_holder(struct run *run, struct error *e)
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(run->dev);
 
 	while (vfio_is_held(run->dev, &nodes, &run->guard)) {
-		_cleanup_free_ char *holders = vfio_holders(run->dev, &nodes, getppid());
-		_cleanup_free_ char *fellows =
-			holders ? NULL : vfio_holders(run->dev, &nodes, getpid());
+		_cleanup_free_ char *all = vfio_holders(run->dev, &nodes, getpid());
+		_cleanup_free_ char *strangers =
+			all ? vfio_holders(run->dev, &nodes, getppid()) : NULL;
 		const char *reason = run->caller->given_up();
 
 		/* Just the guard of another worker of this command, at work in the same
 		 * group? It keeps strangers out for us, too, as long as that one is at
 		 * work; and in a handoff it waits for us, to go together. */
-		if (fellows)
+		if (all && !strangers)
 			break;
 		if (reason)
-			return vfio_refuse_held(run->dev, holders, reason, e);
+			return vfio_refuse_held(run->dev, strangers, reason, e);
 		sleep_for(20 * MSEC);
 	}
 	return 0;

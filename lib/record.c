@@ -78,7 +78,8 @@ int record_open_group_lock(const char *number, struct error *e)
 	return open_lock(path, e);
 }
 
-/* The process that has the lock, by /proc/locks; 0: not to be seen there. */
+/* The process that has the lock, by /proc/locks; 0: it is not there; -1: that cannot be
+ * read. */
 static pid_t locked_by(const struct stat *lock)
 {
 	_cleanup_free_ char *wanted =
@@ -87,9 +88,9 @@ static pid_t locked_by(const struct stat *lock)
 	FILE *locks = fopen("/proc/locks", "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
-	int pid, found = 0;
+	int pid, found = locks ? 0 : -1;
 
-	while (locks && !found && getline(&line, &size, locks) > 0) {
+	while (found == 0 && getline(&line, &size, locks) > 0) {
 		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF"; those who wait have an
 		 * arrow, and do not scan. */
 		if (strstr(line, wanted) &&
@@ -114,7 +115,7 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 	pid = locked_by(&st);
 	if (pid == 0) /* of another PID namespace */
 		return copy("another process");
-	if (pid == except)
+	if (pid < 0 || pid == except)
 		return NULL;
 	dir = format("/proc/%d", pid);
 	comm = sysfs_read(dir, "comm");

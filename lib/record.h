@@ -22,7 +22,7 @@ int record_lock(const struct device *dev, struct error *e);
 int record_open_group_lock(const char *number, struct error *e);
 
 /* "COMMAND (pid N)" of who else than process @except has the lock, from /proc/locks, or
- * "another process" if it cannot be seen there; NULL: nobody. */
+ * "another process" if it is not there; NULL: nobody, or it cannot be read. */
 char *record_lock_holder(const struct device *dev, pid_t except);
 
 /* Read the device's record. Returns 1 with @record to be cleared; 0: there is none that

@@ -92,15 +92,22 @@ static int start_reader(struct reading *reading, const char *const *dirs, size_t
 	return -1;
 }
 
+char *sysfs_process(pid_t pid)
+{
+	_cleanup_free_ char *dir = format("/proc/%d", pid);
+	_cleanup_free_ char *stat = sysfs_read(dir, "stat");
+	const char *end = stat ? strrchr(stat, ')') : NULL; /* of the command's name */
+
+	return end && starts_with(end, ") ") ? copy(end + 2) : NULL;
+}
+
 /* Does the process sleep in the kernel, beyond any signal? One that only has not had its
  * turn for so long is not stuck. */
 static bool is_stuck(pid_t pid)
 {
-	_cleanup_free_ char *dir = format("/proc/%d", pid);
-	_cleanup_free_ char *stat = sysfs_read(dir, "stat");
-	const char *command_end = stat ? strrchr(stat, ')') : NULL;
+	_cleanup_free_ char *process = sysfs_process(pid);
 
-	return !command_end || starts_with(command_end, ") D");
+	return !process || starts_with(process, "D");
 }
 
 void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values)
@@ -117,6 +124,7 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
 	while (reading->next < n) {
 		_cleanup_close_ int fd = start_reader(reading, dirs, n, attr, &pid);
 		struct pollfd end = {.fd = fd};
+		int turns = 20; /* there is an end to it also with another's /proc */
 		int r;
 
 		if (fd < 0)
@@ -124,7 +132,8 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
 		do {
 			seen = reading->next;
 			r = poll(&end, 1, 500);
-		} while (r < 0 || (r == 0 && (reading->next != seen || !is_stuck(pid))));
+		} while (r < 0 || (r == 0 && (reading->next != seen ||
+					      (--turns > 0 && !is_stuck(pid)))));
 		if (r > 0) { /* it has ended */
 			waitpid(pid, NULL, 0);
 			if (reading->next == seen)

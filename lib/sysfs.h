@@ -17,6 +17,10 @@ char *sysfs_link(const char *dir, const char *link);
  * a child is left to wait for it. NULL: it cannot be read. */
 void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values);
 
+/* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it
+ * cannot be read. */
+char *sysfs_process(pid_t pid);
+
 /* Could the attribute be written? False with errno. In a dry run it need not be. */
 bool sysfs_is_writable(const char *dir, const char *attr);
 

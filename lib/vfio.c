@@ -142,12 +142,10 @@ static bool process_holds(const char *pid, const struct device *dev,
 
 static pid_t parent_of(const char *pid)
 {
-	_cleanup_free_ char *dir = format("/proc/%s", pid);
-	_cleanup_free_ char *stat = sysfs_read(dir, "stat");
-	const char *command_end = stat ? strrchr(stat, ')') : NULL;
+	_cleanup_free_ char *process = sysfs_process(atoi(pid));
 	pid_t parent;
 
-	return command_end && sscanf(command_end, ") %*c %d", &parent) == 1 ? parent : 0;
+	return process && sscanf(process, "%*c %d", &parent) == 1 ? parent : 0;
 }
 
 char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid_t except)

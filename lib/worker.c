@@ -59,8 +59,9 @@ struct workers {
 	size_t n;
 	const struct request *request;
 	const struct listener *listener;
-	int interrupted; /* the signal that did it, or 0 */
-	bool hurry;	 /* and again: wait for nobody */
+	int64_t deadline; /* the request's, or when it was interrupted */
+	int interrupted;  /* the signal that did it, or 0 */
+	bool hurry;	  /* and again: wait for nobody */
 };
 
 /* --- the child ----------------------------------------------------------------- */
@@ -173,7 +174,7 @@ static void finish(const struct workers *workers, struct worker *worker,
 /* May it have written anything? */
 static bool touching(const struct worker *worker)
 {
-	return worker->allowed >= PHASE_READY;
+	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
 }
 
 /* Hear one message. False: there is none. */
@@ -214,7 +215,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		if (streq(worker->step, message.error.text)) /* a deferred probe, again */
 			break;
 		memcpy(worker->step, message.error.text, sizeof(worker->step));
-		if (now() + GRACE > worker->give_up_at && !workers->hurry)
+		if (now() >= workers->deadline && !workers->hurry)
 			worker->give_up_at = now() + GRACE_STEP;
 		workers->listener->step(worker->step);
 		break;
@@ -236,7 +237,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 static void leave(const struct workers *workers, struct worker *worker)
 {
 	const char *reason = workers->interrupted ? "interrupted" : "timed out";
-	_cleanup_free_ char *holders = NULL, *locker = NULL;
+	_cleanup_free_ char *holders = NULL, *held = NULL, *locker = NULL;
 	struct error e = {0};
 
 	/* From here on it can neither send nor receive, and knows. What it has sent is
@@ -248,23 +249,27 @@ static void leave(const struct workers *workers, struct worker *worker)
 	if (worker->socket < 0)
 		return;
 	holders = vfio_holders(worker->dev, &worker->nodes, getpid());
-	if (worker->reached < PHASE_LOCKED)
+	held = holders ? format("; held by %s", holders) : copy("");
+	if (worker->reached < PHASE_LOCKED && !sysfs_is_dry_run())
 		locker = record_lock_holder(worker->dev, worker->pid);
 	if (locker) {
-		error_set(&e, STATUS_REFUSED, "%s: locked by %s%s%s", reason, locker,
-			  holders ? "; held by " : "", holders ? holders : "");
+		error_set(&e, STATUS_REFUSED, "%s: locked by %s%s", reason, locker, held);
 		error_hint(&e, "try again when that process has ended; do not kill it");
+	} else if (worker->in_step) {
+		error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_REFUSED,
+			  "%s: the kernel is not done with: %s%s", reason, worker->step,
+			  held);
+		if (touching(worker))
+			error_hint(&e, "%s when it is; pid %d waits for it",
+				   workers->request->command == COMMAND_RELEASE
+					   ? "the release is completed"
+					   : "the device is put back",
+				   worker->pid);
 	} else if (touching(worker)) {
-		error_set(&e, STATUS_BROKEN, "%s: the kernel is not done with: %s%s%s",
-			  reason, worker->step, holders ? "; held by " : "",
-			  holders ? holders : "");
-		error_hint(&e,
-			   workers->request->command == COMMAND_RELEASE
-				   ? "the release is completed when it is; pid %d waits "
-				     "for it"
-				   : "the device is put back when it is; pid %d waits "
-				     "for it",
-			   worker->pid);
+		error_set(&e, STATUS_BROKEN, "%s: its worker (pid %d) is still at it%s",
+			  reason, worker->pid, held);
+		error_hint(&e, "to see how it ends: vfio-bind list %s/%s",
+			   worker->dev->bus, worker->dev->name);
 	} else if (holders) {
 		vfio_refuse_held(worker->dev, holders, reason, &e);
 	} else {
@@ -413,11 +418,18 @@ static int read_signal(int fd)
 /* Tell all to stop; told twice, stop waiting for them. */
 static void interrupt(struct workers *workers, int signal)
 {
+	bool early = now() < workers->deadline;
+
 	workers->hurry = workers->interrupted;
 	workers->interrupted = signal;
+	if (early)
+		workers->deadline = now();
 	for (size_t i = 0; i < workers->n; i++) {
 		tell_stop(&workers->worker[i], STOP_INTERRUPTED);
-		workers->worker[i].give_up_at = now() + (workers->hurry ? 0 : GRACE);
+		if (workers->hurry)
+			workers->worker[i].give_up_at = now();
+		else if (early)
+			workers->worker[i].give_up_at = now() + GRACE;
 	}
 }
 
@@ -481,6 +493,7 @@ int worker_run(const struct devices *devices, const struct request *request,
 		.n = devices->n,
 		.request = request,
 		.listener = listener,
+		.deadline = request->deadline,
 	};
 	sigset_t before;
 	int signals = stop_signals(&before);

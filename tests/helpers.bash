@@ -219,6 +219,15 @@ put_home() {
 	for device in "$@"; do home "$device" "${HOST_DRIVER[$device]}"; done
 }
 
+# has_open FILE: has a vfio-bind?
+has_open() {
+	local pid
+	for pid in $(pgrep -x vfio-bind); do
+		[[ ! $(readlink "/proc/$pid"/fd/*) == *"$1"* ]] || return 0
+	done
+	return 1
+}
+
 # hold NODE DEVICE: a process that uses it through VFIO. Its pid is in $holder.
 holders=()
 hold() {

@@ -194,6 +194,32 @@ slowed() {
 	are_home vbtest.0
 }
 
+@test "told to stop twice, and its worker between two steps: left at once, and how to look" {
+	local pid
+	{
+		slowed close /sys/bus/platform/drivers/vbtest-target/bind \
+			handoff vbtest.0 vbtest-target
+		printf '%s\n' "$status" "$output" >"$BATS_TEST_TMPDIR/vbtest.0"
+	} 3>&- &
+	command[vbtest.0]=$!
+	until_true 20 grep -qs "close(" "$BATS_TEST_TMPDIR/trace"
+	pid=$(pgrep -x vfio-bind -P "$(pgrep -x strace)")
+	kill -TERM "$pid"
+	kill -HUP "$pid"
+	ended vbtest.0 4
+	says "vfio-bind: vbtest.0: interrupted: its worker (pid "
+	says "vfio-bind: hint: to see how it ends: vfio-bind list platform/vbtest.0"
+	are_home vbtest.0
+}
+
+@test "a module that takes long to load: it is named" {
+	[[ ! -d /sys/module/vfio_platform ]] || rmmod vfio_platform
+	slowed finit_module "" handoff -t 1 vbtest.0 vfio-platform
+	((status == 3))
+	[[ ${lines[0]} == "vfio-bind: vbtest.0: timed out: the kernel is not done with: modprobe vfio_platform" ]]
+	are_home vbtest.0
+}
+
 @test "a release whose time is up tries a deferred probe again all the same" {
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	echo 3 >$PARAMETERS/host_probe_defer

@@ -100,6 +100,7 @@ contend() {
 		"handoff $SMBUS none,release $SMBUS" "handoff --force $AHCI,release $AHCI" \
 		"handoff --force -d auto $SMBUS $LPC $AHCI,release $SMBUS $AHCI $LPC"
 	((total[0] > 0))
+	run ! grep -h "timed out" "$BATS_TEST_TMPDIR"/*.refused
 	vfio_bind 0 release --group "$AHCI"
 	group_is home
 }

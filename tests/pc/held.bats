@@ -15,6 +15,7 @@ setup() {
 }
 
 teardown() {
+	pkill -KILL -x strace || :
 	pkill -KILL vfio-open || :
 	let_go
 	until_true 20 nobody_works || :
@@ -144,13 +145,4 @@ reads_hang() {
 	pkill -KILL -x strace
 	wait "$command"
 	run -0 vfio-open "$group" "${NVME#*/}"
-}
-
-# has_open FILE: has a vfio-bind?
-has_open() {
-	local pid
-	for pid in $(pgrep -x vfio-bind); do
-		[[ ! $(readlink "/proc/$pid"/fd/*) == *"$1"* ]] || return 0
-	done
-	return 1
 }
