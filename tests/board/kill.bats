@@ -97,7 +97,7 @@ parent_killed() {
 	device_is vbtest.0 none vbtest-target
 	[[ -e $(record_of vbtest.0) ]]
 	run ! flock -n "$LOCK" true
-	until_true 40 is_gone "$worker"
+	until_true 80 is_gone "$worker"
 	flock -n "$LOCK" true
 }
 

@@ -26,7 +26,7 @@ teardown() {
 	done
 	((${#background[@]} == 0)) || kill "${background[@]}" 2>/dev/null || :
 	wait
-	until_true 40 nobody_works
+	until_true 80 nobody_works
 	vfio-bind release --all
 }
 
@@ -107,7 +107,7 @@ is_pending() {
 	vfio_bind 0 list vbtest.0 --noheadings --raw --output DEVICE,DRIVER,OVERRIDE,HOST
 	[[ $output == "vbtest.0  vbtest-target vbtest-host" ]]
 
-	until_true 40 nobody_works
+	until_true 80 nobody_works
 	are_home vbtest.{0..3}
 	[[ $(<$PARAMETERS/target_probes) == 0 ]]
 }
@@ -124,7 +124,7 @@ is_pending() {
 	is_pending vbtest.1 4 interrupted "$write" "$rest"
 	device_is vbtest.0 none vbtest-target
 
-	until_true 40 nobody_works
+	until_true 80 nobody_works
 	are_home vbtest.{0..1}
 }
 
@@ -144,7 +144,7 @@ is_pending() {
 	device_is vbtest.0 vbtest-target vbtest-target
 	echo 0 >$PARAMETERS/host_probe_ms
 
-	until_true 40 nobody_works
+	until_true 80 nobody_works
 	are_home vbtest.{0..2}
 }
 
@@ -226,7 +226,7 @@ slowed() {
 	echo $((3000 * DEADLINE)) >$PARAMETERS/target_remove_ms
 	launch vbtest.0 release vbtest.0 -t "$DEADLINE"
 	is_pending vbtest.0 4 "timed out" drivers/vbtest-target/unbind "the release is completed"
-	until_true 40 nobody_works
+	until_true 80 nobody_works
 	are_home vbtest.0
 }
 
