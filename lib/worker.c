@@ -211,7 +211,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		worker->reached = message.phase;
 		break;
 	case WHAT_STEP:
-		worker->in_step = true;
+		worker->in_step = !sysfs_is_dry_run();
 		if (streq(worker->step, message.error.text)) /* a deferred probe, again */
 			break;
 		memcpy(worker->step, message.error.text, sizeof(worker->step));
