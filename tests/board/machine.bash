@@ -18,6 +18,9 @@ options iommufd allow_unsafe_interrupts=1'
 load=(sata_highbank xgmac rtc-pl031)
 await=(/dev/sda)
 
+# What QEMU's monitor is asked when the machine hangs.
+monitor=("info registers -a")
+
 # emulate: sets emulator, a command, and command_line, the kernel's.
 emulate() {
 	truncate -s 64M "$work/disk"

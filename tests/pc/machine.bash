@@ -20,6 +20,9 @@ await=(/dev/sda
 	"/sys/bus/pci/devices/0000:00:12.0/net/eth*"
 	"/sys/bus/pci/devices/0000:01:00.0/net/eth*")
 
+# What QEMU's monitor is asked when the machine hangs.
+monitor=("info registers -a" "info lapic 0" "info lapic 1")
+
 # emulate: sets emulator, a command, and command_line, the kernel's.
 #
 #   00:05.0  NVMe that can have 16 virtual functions, 00:05.1 to 00:07.0; no disk
