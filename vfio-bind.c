@@ -28,14 +28,14 @@ const char *argp_program_version = PROGRAM " " VERSION;
 
 /* Bits, to say which command takes which option. */
 enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
-#define TAKING (PIN | HANDOFF | RELEASE)
+#define CHANGING (PIN | HANDOFF | RELEASE)
 
 enum { KEY_TAKEN = 0x100, KEY_RESET };
 
 static struct list_options arg_list;
 static struct request arg_request;
 static const char *arg_driver;
-static bool arg_all, arg_group, arg_verbose;
+static bool arg_all, arg_dry_run, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static struct names arg_operands;
 
@@ -72,8 +72,6 @@ static const struct command_line {
 	 RELEASE, COMMAND_RELEASE, 1, SIZE_MAX},
 };
 
-#define N_COMMANDS (sizeof(commands) / sizeof(*commands))
-
 static const struct {
 	int commands;
 	struct argp_option option;
@@ -101,17 +99,15 @@ static const struct {
 	 {"group", 'g', 0, 0, "each DEVICE with all that was taken of its IOMMU group",
 	  0}},
 	{LIST, {"group", 'g', 0, 0, "show IOMMU groups, and all members of them", 0}},
-	{TAKING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
+	{CHANGING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
 	{HANDOFF,
 	 {"reset", KEY_RESET, "WHEN", 0,
 	  "reset it: auto (if it moves, and can; default), always or never", 0}},
-	{TAKING,
+	{CHANGING,
 	 {"timeout", 't', "SECONDS", 0, "wait no longer than SECONDS (default 30)", 0}},
-	{TAKING, {"verbose", 'v', 0, 0, "print the kernel writes as they are made", 0}},
-	{LIST | TAKING, {0, 'h', 0, OPTION_HIDDEN, 0, 0}},
+	{CHANGING, {"verbose", 'v', 0, 0, "print the kernel writes as they are made", 0}},
+	{LIST | CHANGING, {0, 'h', 0, OPTION_HIDDEN, 0, 0}},
 };
-
-#define N_OPTIONS (sizeof(options) / sizeof(*options))
 
 /* --- what is said to the user -------------------------------------------------- */
 
@@ -135,8 +131,8 @@ static void fail(const char *who, const struct error *e)
 
 static void tell_step(const char *line)
 {
-	if (arg_verbose || sysfs_is_dry_run())
-		fprintf(sysfs_is_dry_run() ? stdout : stderr, "%s\n", line);
+	if (arg_verbose || arg_dry_run)
+		fprintf(arg_dry_run ? stdout : stderr, "%s\n", line);
 }
 
 static void tell_warning(const struct device *dev, const struct error *e)
@@ -186,7 +182,7 @@ static void add_group(struct devices *devices, const struct device *dev)
 
 /* The devices that the operands stand for. One that cannot be used is reported and
  * skipped: the others may still be listed or released. */
-static struct devices find_operands(bool taking)
+static struct devices find_operands(bool changing)
 {
 	struct devices devices = {0};
 
@@ -199,15 +195,15 @@ static struct devices find_operands(bool taking)
 				error_hint(&e, "an interface or a disk goes with its "
 					       "driver: name the device as '" PROGRAM
 					       " list --taken' does");
-			if (!arg_all) /* else it was removed, and its record is void */
+			if (!arg_all) /* a recorded device that was removed: void */
 				fail(NULL, &e);
 			continue;
 		}
-		if (taking && device_check_override(&dev, &e) < 0) {
+		if (changing && device_check_override(&dev, &e) < 0) {
 			fail(dev.name, &e);
 			continue;
 		}
-		if (taking && arg_group)
+		if (changing && arg_group)
 			add_group(&devices, &dev);
 		devices_add(&devices, &dev);
 	}
@@ -234,13 +230,13 @@ static int compare(const void *a, const void *b)
 	return strcmp(x->path, y->path);
 }
 
-static int run_taking(void)
+static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_result};
 	_cleanup_devices_ struct devices devices = {0};
 	int signal_number;
 
-	if (geteuid() != 0 && !sysfs_is_dry_run()) {
+	if (geteuid() != 0 && !arg_dry_run) {
 		fprintf(stderr, PROGRAM ": this needs root; --dry-run and list do not\n");
 		return STATUS_USAGE;
 	}
@@ -252,10 +248,10 @@ static int run_taking(void)
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	/* A reader that has gone is no reason to leave a device half way. */
-	if (!sysfs_is_dry_run())
+	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);
-	arg_request.together = &devices;
-	signal_number = worker_run(&devices, &arg_request, &listener);
+	arg_request.devices = &devices;
+	signal_number = worker_run(&arg_request, &listener);
 	if (signal_number && !any_done && worst != STATUS_BROKEN) {
 		/* Die of it, as a shell expects; but not if a device was done all the
 		 * same, or is not as it was. */
@@ -273,7 +269,7 @@ static void parse_reset(struct argp_state *state, const char *when)
 					    [RESET_ALWAYS] = "always",
 					    [RESET_NEVER] = "never"};
 
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (streq(names[i], when)) {
 			arg_request.reset = i;
 			return;
@@ -317,7 +313,7 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 						     "driver with --driver"
 						   : "");
 	if (command->bit == RELEASE && arg_group)
-		arg_request.recorded = true; /* what others have taken is theirs */
+		arg_request.only_recorded = true; /* what others have taken is theirs */
 	if (!(command->bit & (PIN | HANDOFF)))
 		return;
 	if (!arg_driver && arg_operands.n == 2)
@@ -346,13 +342,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		arg_list.taken = true;
 		break;
 	case 'n':
-		if (command->bit == LIST)
-			arg_list.noheadings = true;
-		else
-			sysfs_dry_run(true);
+		*(command->bit == LIST ? &arg_list.noheadings : &arg_dry_run) = true;
 		break;
 	case 'a':
-		arg_all = arg_request.recorded = true;
+		arg_all = arg_request.only_recorded = true;
 		break;
 	case 'g':
 		arg_group = true;
@@ -410,47 +403,56 @@ static char *help_commands(int key, const char *text, void *input)
 	if (key != ARGP_KEY_HELP_POST_DOC)
 		return (char *)text;
 	list = copy("Commands:");
-	for (size_t i = 0; i < N_COMMANDS; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		append(&list, "\n", "  %-9s%s", commands[i].name, commands[i].summary);
 	append(&list, "\n\n", "'" PROGRAM " COMMAND --help' describes each.");
 	return list;
 }
 
-static int run_command(const struct command_line *command, int argc, char **argv)
+static void parse_command_arguments(const struct command_line *command, int argc,
+				    char **argv)
 {
-	struct argp_option own[N_OPTIONS + 1] = {0};
+	struct argp_option own[ARRAY_SIZE(options) + 1] = {0};
 	struct argp argp = {own,	  parse_option, command->operands,
 			    command->doc, NULL,		help_columns,
 			    NULL};
 	_cleanup_free_ char *name = format(PROGRAM " %s", command->name);
 	size_t n = 0;
 
-	for (size_t i = 0; i < N_OPTIONS; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		if (options[i].commands & command->bit)
 			own[n++] = options[i].option;
 	}
 	argv[0] = name;
 	arg_request.command = command->command;
 	argp_parse(&argp, argc, argv, 0, NULL, (void *)command);
-	return command->bit == LIST ? run_list() : run_taking();
 }
 
+static const struct command_line *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (streq(commands[i].name, name))
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* Parses up to the command's name, and leaves the command in state->input. */
 static error_t parse_command(int key, char *arg, struct argp_state *state)
 {
+	const struct command_line **command = state->input;
+
 	switch (key) {
 	case 'h':
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 		break;
 	case ARGP_KEY_ARG:
-		for (size_t i = 0; i < N_COMMANDS; i++) {
-			if (streq(commands[i].name, arg)) {
-				int first = state->next - 1;
-
-				exit(run_command(&commands[i], state->argc - first,
-						 state->argv + first));
-			}
-		}
-		argp_error(state, "unknown command: '%.64s'", arg);
+		*command = find_command(arg);
+		if (!*command)
+			argp_error(state, "unknown command: '%.64s'", arg);
+		parse_command_arguments(*command, state->argc - state->next + 1,
+					state->argv + state->next - 1);
+		state->next = state->argc; /* nothing is left for this parser */
 		break;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "COMMAND is missing");
@@ -462,7 +464,7 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 }
 
 /* No name contains one, and a message with one could forge anything on a terminal. */
-static void refuse_control_characters(int argc, char **argv)
+static bool has_control_characters(int argc, char **argv)
 {
 	struct error e;
 
@@ -473,9 +475,10 @@ static void refuse_control_characters(int argc, char **argv)
 			error_set(&e, STATUS_USAGE, "control character in '%.64s'",
 				  argv[i]);
 			complain(NULL, "", &e);
-			exit(STATUS_USAGE);
+			return true;
 		}
 	}
+	return false;
 }
 
 int main(int argc, char **argv)
@@ -490,15 +493,19 @@ int main(int argc, char **argv)
 					 help_commands,
 					 NULL};
 	static char name[] = PROGRAM;
+	const struct command_line *command = NULL;
 
 	open_standard_fds();
 	atexit(close_stdout);
 	argp_err_exit_status = STATUS_USAGE;
 	/* Wide enough for argp's "Try ..." to stand on one line. */
 	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 0);
-	refuse_control_characters(argc, argv);
+	if (has_control_characters(argc, argv))
+		return STATUS_USAGE;
 	if (argc > 0)
 		argv[0] = name;
-	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, NULL);
-	return STATUS_USAGE;
+	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &command);
+	if (arg_dry_run)
+		sysfs_dry_run();
+	return command->bit == LIST ? run_list() : run_changing();
 }

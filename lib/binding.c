@@ -9,6 +9,12 @@
 #include <errno.h>
 #include <sys/file.h>
 
+/* Between two tries of a deferred probe: the first pause, doubled up to the last. */
+#define PROBE_PAUSE_FIRST (5 * MSEC)
+#define PROBE_PAUSE_LAST (100 * MSEC)
+/* Between two tries of a bind, while the IOMMU group is in VFIO's use. */
+#define GROUP_PAUSE (20 * MSEC)
+
 char binding_any_driver[] = "";
 
 bool binding_equal(const struct binding *a, const struct binding *b)
@@ -27,79 +33,167 @@ char *binding_text(const struct binding *binding)
 	return format("%s, flagged for %s", driver, binding->driver_override);
 }
 
-static int flag(const struct device *dev, const char *driver_override, struct error *e)
-{
-	int err = sysfs_write(dev->path, "driver_override",
-			      driver_override ? driver_override : "");
+/* --- the plan ------------------------------------------------------------------ */
 
-	if (err < 0)
-		return error_set(e, STATUS_FAILED, "cannot %s driver_override: %s",
-				 driver_override ? "set" : "clear", strerror(-err));
-	return 0;
+static void plan_add(struct plan *plan, int kind, const char *driver)
+{
+	plan->step[plan->n].kind = kind;
+	plan->step[plan->n++].driver = driver;
 }
 
-static int unbind(const struct device *dev, const char *driver, struct error *e)
+/* Has the kernel chosen a driver already? Then its module has just been loaded for the
+ * device, which nobody had flagged. */
+static bool is_chosen(const struct binding *binding)
 {
-	/* By the driver's name: the kernel checks it, and so cannot detach another. */
-	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
-	_cleanup_free_ char *left = NULL;
-	int err = sysfs_write(dir, "unbind", dev->name);
+	return binding->driver && !binding->driver_override &&
+	       !driver_is_vfio(binding->driver);
+}
 
-	if (err == 0 && sysfs_is_dry_run())
-		return 0;
-	left = sysfs_link(dev->path, "driver");
+struct plan binding_plan(const struct binding *from, const struct binding *to,
+			 bool by_flag)
+{
+	bool any = to->driver == binding_any_driver;
+	bool moves = any ? !is_chosen(from) : !streq(from->driver, to->driver);
+	bool binds = moves && to->driver;
+	const char *flag = to->driver_override; /* while it is bound */
+	struct plan plan = {0};
+
+	if (binds && !any && !streq(to->driver, to->driver_override))
+		flag = by_flag ? to->driver : NULL;
+
+	if (flag && !streq(from->driver_override, flag))
+		plan_add(&plan, STEP_FLAG, flag);
+	if (moves && from->driver)
+		plan_add(&plan, STEP_UNBIND, from->driver);
+	if (!flag && from->driver_override)
+		plan_add(&plan, STEP_FLAG, NULL);
+	if (binds)
+		plan_add(&plan, any ? STEP_PROBE : STEP_BIND, to->driver);
+	if (!streq(flag, to->driver_override))
+		plan_add(&plan, STEP_FLAG, to->driver_override);
+	return plan;
+}
+
+/* --- its steps ----------------------------------------------------------------- */
+
+/* Unbind by the driver's name, not through the device's link to it: the kernel checks the
+ * name, and so cannot detach another driver (unbind_store). */
+static int write_to_driver(const struct device *dev, const char *driver, const char *attr)
+{
+	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
+
+	return sysfs_write(dir, attr, dev->name);
+}
+
+static int write_to_bus(const struct device *dev, const char *attr)
+{
+	_cleanup_free_ char *dir = format("/sys/bus/%s", dev->bus);
+
+	return sysfs_write(dir, attr, dev->name);
+}
+
+/* The write that the step is. Returns 0, also in a dry run, or -errno. */
+static int step_write(const struct device *dev, const struct step *step)
+{
+	switch (step->kind) {
+	case STEP_FLAG:
+		return sysfs_write(dev->path, "driver_override",
+				   step->driver ? step->driver : "");
+	case STEP_UNBIND:
+		return write_to_driver(dev, step->driver, "unbind");
+	case STEP_BIND:
+		return write_to_driver(dev, step->driver, "bind");
+	case STEP_PROBE:
+		return write_to_bus(dev, "drivers_probe");
+	}
+	return -EINVAL;
+}
+
+/* The functions that make a step return 0, or -errno with @e. -ENODEV is a bind's alone:
+ * the driver does not match. */
+
+static int flag(const struct device *dev, const struct step *step, struct error *e)
+{
+	int err = step_write(dev, step);
+
+	if (err < 0)
+		error_set(e, STATUS_FAILED, "cannot %s driver_override: %s",
+			  step->driver ? "set" : "clear", strerror(-err));
+	return err < 0 ? -EIO : 0;
+}
+
+static int unbind(const struct device *dev, const struct step *step, struct error *e)
+{
+	int err = step_write(dev, step);
+	_cleanup_free_ char *left = sysfs_link(dev->path, "driver");
+
 	if (!left) /* ENODEV: it was gone from there already */
 		return 0;
-	return error_set(e, STATUS_FAILED, "cannot unbind from %s: %s", driver,
-			 err < 0 ? strerror(-err) : "the kernel left it bound");
+	error_set(e, STATUS_FAILED, "cannot unbind from %s: %s", step->driver,
+		  err < 0 ? strerror(-err) : "the kernel left it bound");
+	return -EBUSY;
 }
 
 /* vfio_platform_probe() wants a way to reset; vfio_amba_probe() does not. */
-static int no_reset_handler(const struct device *dev, const char *driver, struct error *e)
+static void no_reset_handler(const struct device *dev, const char *driver,
+			     struct error *e)
 {
 	_cleanup_free_ char *compatible = sysfs_read(dev->path, "of_node/compatible");
 
 	error_set(e, STATUS_FAILED, "cannot bind to %s: no reset handler for %s", driver,
 		  compatible ? compatible : "it");
-	return error_hint(e, "to go without a reset between its users: modprobe -r "
-			     "vfio_platform && modprobe vfio_platform reset_required=0");
+	error_hint(e, "to go without a reset between its users: modprobe -r "
+		      "vfio_platform && modprobe vfio_platform reset_required=0");
 }
 
-/* What bind's errno means (drivers/base/bus.c, dd.c; vfio_platform_common.c). */
-static int bind_failed(const struct device *dev, const char *driver, int err,
-		       struct error *e)
+/* What bind's errno means (drivers/base/bus.c, dd.c; vfio_platform_common.c); NULL: it is
+ * the probe's own. */
+static const char *bind_errno_text(const struct device *dev, const char *driver, int err)
 {
-	bool has_bind = driver_has_bind(dev->bus, driver);
-	const char *why;
-
-	if (err == ENOENT && has_bind && streq(driver, "vfio-platform"))
-		return no_reset_handler(dev, driver, e);
-	if (err == ENOENT && !has_bind)
-		why = "that driver is not there, or has no bind file";
-	else if (err == EINVAL && driver_is_vfio(driver) &&
-		 !sysfs_has(dev->path, "iommu_group"))
-		why = "no IOMMU group";
-	else if (err == ENODEV)
-		why = "the driver does not match it, or found no such hardware";
-	else if (err == EBUSY)
-		why = "another driver has it or is probing it, a VFIO user owns its "
-		      "IOMMU group, or the driver finds it busy";
-	else if (err == EAGAIN)
-		why = "until the deadline its probe was deferred, as something is "
-		      "not there yet, or another member of its IOMMU group was "
-		      "being bound";
-	else
-		return error_set(e, STATUS_FAILED,
-				 "cannot bind to %s: its probe failed: %s", driver,
-				 strerror(err));
-	return error_set(e, STATUS_FAILED, "cannot bind to %s: %s", driver, why);
+	switch (err) {
+	case -ENOENT:
+		return driver_has_bind(dev->bus, driver)
+			       ? NULL
+			       : "that driver is not there, or has no bind file";
+	case -EINVAL:
+		return driver_is_vfio(driver) && !sysfs_has(dev->path, "iommu_group")
+			       ? "no IOMMU group"
+			       : NULL;
+	case -ENODEV:
+		return "the driver does not match it, or found no such hardware";
+	case -EBUSY:
+		return "another driver has it or is probing it, a VFIO user owns its "
+		       "IOMMU group, or the driver finds it busy";
+	case -EAGAIN:
+		return "until the deadline its probe was deferred, as something is not "
+		       "there yet, or another member of its IOMMU group was being bound";
+	}
+	return NULL;
 }
 
-static int stop(const struct patience *patience, struct error *e)
+static void bind_failed(const struct device *dev, const char *driver, int err,
+			struct error *e)
+{
+	const char *why = bind_errno_text(dev, driver, err);
+
+	if (err == -ENOENT && !why && streq(driver, "vfio-platform"))
+		no_reset_handler(dev, driver, e);
+	else if (why)
+		error_set(e, STATUS_FAILED, "cannot bind to %s: %s", driver, why);
+	else
+		error_set(e, STATUS_FAILED, "cannot bind to %s: its probe failed: %s",
+			  driver, strerror(-err));
+}
+
+/* Has it been told to give up? Then -ECANCELED with @e, else 0. */
+static int give_up(const struct patience *patience, struct error *e)
 {
 	const char *reason = patience->given_up ? patience->given_up() : NULL;
 
-	return reason ? error_set(e, STATUS_FAILED, "%s", reason) : 0;
+	if (!reason)
+		return 0;
+	error_set(e, STATUS_FAILED, "%s", reason);
+	return -ECANCELED;
 }
 
 /* The patience for a wait that begins now. */
@@ -117,32 +211,32 @@ static bool out_of_patience(const struct patience *patience)
 	       (patience->given_up && patience->given_up());
 }
 
-/* Write the device's name, while nobody else has @lock (-1: none). Returns 0 or -errno,
- * -EAGAIN if somebody has. */
-static int write_locked(const char *dir, const char *attr, const struct device *dev,
-			int lock)
+/* Make the step's write while nobody else has @lock (-1: without one). Returns 0 or
+ * -errno, -EAGAIN if somebody has. */
+static int write_locked(const struct device *dev, const struct step *step, int lock)
 {
 	int err;
 
 	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
-	err = sysfs_write(dir, attr, dev->name);
+	err = step_write(dev, step);
 	if (lock >= 0)
 		flock(lock, LOCK_UN);
 	return err;
 }
 
-/* Write, and again while the kernel says @deferred. Returns 0 or -errno. */
-static int write_until_probed(const char *dir, const char *attr, const struct device *dev,
+/* Write, and again while the kernel answers @deferred, its -errno for a deferred probe.
+ * Returns 0 or -errno. */
+static int write_until_probed(const struct device *dev, const struct step *step,
 			      int deferred, int lock, const struct patience *patience)
 {
-	int64_t pause = 5 * MSEC;
+	int64_t pause = PROBE_PAUSE_FIRST;
 	int err;
 
-	while ((err = write_locked(dir, attr, dev, lock)) == -deferred &&
+	while ((err = write_locked(dev, step, lock)) == deferred &&
 	       !out_of_patience(patience)) {
 		sleep_for(pause);
-		if (pause < 100 * MSEC)
+		if (pause < PROBE_PAUSE_LAST)
 			pause *= 2;
 	}
 	return err;
@@ -160,147 +254,157 @@ static bool group_is_busy(const struct device *dev, const char *driver)
 	return nodes.group;
 }
 
-/* Returns 0, or with @e -errno of the write, or -1. */
-static int bind(const struct device *dev, const char *driver,
+/* Write bind until the kernel gives an answer that stays. Returns 0 or -errno. */
+static int write_bind(const struct device *dev, const struct step *step, int lock,
+		      const struct patience *patience)
+{
+	for (;;) {
+		bool busy = group_is_busy(dev, step->driver);
+		int err = write_until_probed(dev, step, -EAGAIN, lock, patience);
+
+		if (err != -EBUSY || !(busy || group_is_busy(dev, step->driver)) ||
+		    out_of_patience(patience))
+			return err;
+		sleep_for(GROUP_PAUSE);
+	}
+}
+
+static int bind(const struct device *dev, const struct step *step,
 		const struct patience *patience, struct error *e)
 {
-	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
-	_cleanup_free_ char *group = driver_is_vfio(driver) ? group_number(dev) : NULL;
-	_cleanup_free_ char *bound = NULL;
+	_cleanup_free_ char *group =
+		driver_is_vfio(step->driver) ? group_number(dev) : NULL;
 	const struct patience mine = from_now(patience);
+	_cleanup_free_ char *bound = NULL;
 	_cleanup_close_ int lock = -1;
 	int err;
 
 	/* Two members of a group in turn: if VFIO gets both at once, Linux 6.1 makes the
 	 * group twice, warns, and never frees one of them (vfio_create_group). */
-	if (group && !sysfs_is_dry_run() && (lock = record_open_group_lock(group, e)) < 0)
-		return -1;
-	for (;;) {
-		bool busy = group_is_busy(dev, driver);
-
-		err = write_until_probed(dir, "bind", dev, EAGAIN, lock, &mine);
-		if (err != -EBUSY || !(busy || group_is_busy(dev, driver)) ||
-		    out_of_patience(&mine))
-			break;
-		sleep_for(20 * MSEC);
-	}
-	if (err == 0 && sysfs_is_dry_run())
-		return 0;
+	if (group && (lock = record_open_group_lock(group, e)) < 0)
+		return -ENOLCK;
+	err = write_bind(dev, step, lock, &mine);
 	bound = sysfs_link(dev->path, "driver");
-	if (err == -EBUSY && streq(bound, driver)) /* by another's drivers_probe */
+	if (err == -EBUSY && streq(bound, step->driver)) /* by another's drivers_probe */
 		return 0;
-	/* What it waited for is the reason only if that took all of its time. */
+	/* That it was told to give up is the reason, unless its time was up anyway. */
 	if ((err == -EAGAIN || err == -EBUSY) && now() < patience->deadline &&
-	    stop(patience, e) < 0)
+	    give_up(patience, e) < 0)
 		return err;
 	if (err < 0) {
-		bind_failed(dev, driver, -err, e);
-		return err;
+		bind_failed(dev, step->driver, err, e);
+	} else if (!streq(bound, step->driver)) {
+		error_set(e, STATUS_FAILED, "cannot bind to %s: it went to %s",
+			  step->driver, bound ? bound : "no driver");
+		err = -EBUSY;
 	}
-	if (!streq(bound, driver))
-		return error_set(e, STATUS_FAILED, "cannot bind to %s: it went to %s",
-				 driver, bound ? bound : "no driver");
-	return 0;
-}
-
-/* Bind it to a driver that has none of its ids, such as uio_pci_generic: it must have had
- * the device by a flag that was cleared later, or by new_id. Returns as bind() does;
- * after an error there is no flag. */
-static int bind_flagged(const struct device *dev, const char *driver,
-			const struct patience *patience, struct error *e)
-{
-	struct error ignored;
-	int err;
-
-	if (flag(dev, driver, e) < 0)
-		return -1;
-	err = bind(dev, driver, patience, e);
-	if (err < 0)
-		flag(dev, NULL, &ignored);
 	return err;
 }
 
-/* Let the kernel choose. drivers_probe succeeds also when a probe fails: then the
- * drivers that its modules have brought are asked by name, for their errno. That no
- * driver wants the device is the kernel's choice, too. */
-static int bind_any(const struct device *dev, const struct patience *patience,
-		    struct error *e)
+/* drivers_probe succeeds also when a probe fails: then the drivers that the device's
+ * modules have brought are asked by name, for their errno. That no driver wants the
+ * device is the kernel's choice, too. */
+static int bind_candidate(const struct device *dev, const struct patience *patience,
+			  struct error *e)
 {
-	_cleanup_free_ char *dir = format("/sys/bus/%s", dev->bus);
-	const struct patience mine = from_now(patience);
-	int err = write_until_probed(dir, "drivers_probe", dev, EINVAL, -1, &mine);
-	_cleanup_free_ char *bound = NULL;
-	_cleanup_names_ struct names candidates = {0};
-	bool matches = false;
+	_cleanup_names_ struct names candidates = driver_candidates(dev);
+	int result = 0;
 
-	if (err == -EINVAL)
-		return error_set(e, STATUS_FAILED,
-				 "cannot bind to the driver the kernel chose: its probe "
-				 "was deferred, or a VFIO user owns its IOMMU group");
-	if (err < 0)
-		return error_set(e, STATUS_FAILED, "drivers_probe failed: %s",
-				 strerror(-err));
-	bound = sysfs_link(dev->path, "driver");
-	if (bound || sysfs_is_dry_run())
-		return 0;
-	candidates = driver_candidates(dev);
 	for (size_t i = 0; i < candidates.n; i++) {
+		struct step step = {STEP_BIND, candidates.name[i]};
 		struct error failed;
+		int err;
 
 		if (!driver_has_bind(dev->bus, candidates.name[i]))
 			continue; /* it cannot be asked */
-		err = bind(dev, candidates.name[i], patience, &failed);
+		err = bind(dev, &step, patience, &failed);
 		if (err == 0)
 			return 0;
 		if (err == -ENODEV) /* it does not match */
 			continue;
-		matches = true;
+		result = err;
 		*e = failed;
 	}
-	return matches ? -1 : 0;
+	return result;
+}
+
+/* Let the kernel choose. */
+static int probe(const struct device *dev, const struct step *step,
+		 const struct patience *patience, struct error *e)
+{
+	const struct patience mine = from_now(patience);
+	int err = write_until_probed(dev, step, -EINVAL, -1, &mine);
+
+	if (err == -EINVAL)
+		error_set(e, STATUS_FAILED,
+			  "cannot bind to the driver the kernel chose: its probe was "
+			  "deferred, or a VFIO user owns its IOMMU group");
+	else if (err < 0)
+		error_set(e, STATUS_FAILED, "drivers_probe failed: %s", strerror(-err));
+	else if (!sysfs_has(dev->path, "driver"))
+		err = bind_candidate(dev, patience, e);
+	return err;
+}
+
+static int make_step(const struct device *dev, const struct step *step,
+		     const struct patience *patience, struct error *e)
+{
+	switch (step->kind) {
+	case STEP_FLAG:
+		return flag(dev, step, e);
+	case STEP_UNBIND:
+		return unbind(dev, step, e);
+	case STEP_BIND:
+		return bind(dev, step, patience, e);
+	case STEP_PROBE:
+		return probe(dev, step, patience, e);
+	}
+	return -EINVAL;
+}
+
+/* Make the plan from where the device is. Returns 0 or -errno with @e. */
+static int move(const struct device *dev, const struct binding *to, bool by_flag,
+		const struct patience *patience, struct error *e)
+{
+	_cleanup_binding_ struct binding from = {0};
+	struct plan plan;
+	int err = 0;
+
+	if (device_binding(dev, &from, e) < 0)
+		return -EIO;
+	plan = binding_plan(&from, to, by_flag);
+	for (size_t i = 0; i < plan.n && err == 0; i++) {
+		if (sysfs_is_dry_run()) {
+			step_write(dev, &plan.step[i]);
+			continue;
+		}
+		err = make_step(dev, &plan.step[i], patience, e);
+		if (err == 0)
+			err = give_up(patience, e);
+	}
+	return err;
 }
 
 int binding_move(const struct device *dev, const struct binding *to,
 		 const struct patience *patience, struct error *e)
 {
-	bool any = to->driver == binding_any_driver;
+	static const struct step unflag = {STEP_FLAG, NULL};
 	bool by_flag = driver_is_vfio(to->driver) || pci_binds_flagged_only(dev);
-	_cleanup_binding_ struct binding from = {0};
-	bool rebind, chosen, flag_last;
-	const char *first; /* the flag with which it is bound */
+	int err = move(dev, to, by_flag, patience, e);
+	struct error ignored;
 
-	if (device_binding(dev, &from, e) < 0)
-		return -1;
-	rebind = any || !streq(from.driver, to->driver);
-	/* Its module has just been loaded for it, and it was free to take. */
-	chosen = any && !from.driver_override && !driver_is_vfio(from.driver);
-	flag_last = rebind && to->driver && !any && (by_flag || to->driver_override) &&
-		    !streq(to->driver, to->driver_override);
-	first = !flag_last ? to->driver_override : by_flag ? to->driver : NULL;
-
-	if (first && !streq(from.driver_override, first) &&
-	    (flag(dev, first, e) < 0 || stop(patience, e) < 0))
-		return -1;
-	if (rebind && from.driver && !chosen &&
-	    (unbind(dev, from.driver, e) < 0 || stop(patience, e) < 0))
-		return -1;
-	if (!first && from.driver_override && flag(dev, NULL, e) < 0)
-		return -1;
-	if (rebind && to->driver) {
-		int err = any ? bind_any(dev, patience, e)
-			      : bind(dev, to->driver, patience, e);
-
-		if (err == -ENODEV && !any && !streq(first, to->driver)) {
-			err = bind_flagged(dev, to->driver, patience, e);
-			flag_last = err == 0;
-		}
+	/* A driver that has none of its ids, such as uio_pci_generic, must have had the
+	 * device by a flag that was cleared later, or by new_id. */
+	if (err == -ENODEV && !by_flag && to->driver != binding_any_driver &&
+	    !streq(to->driver, to->driver_override)) {
+		err = move(dev, to, true, patience, e);
 		if (err < 0)
-			return -1;
+			IGNORE(flag(dev, &unflag, &ignored));
 	}
-	if (flag_last && flag(dev, to->driver_override, e) < 0)
-		return -1;
-	return stop(patience, e);
+	return err < 0 ? -1 : 0;
 }
+
+/* --- reset --------------------------------------------------------------------- */
 
 const char *binding_no_reset(const struct device *dev, const char *driver)
 {
@@ -314,8 +418,8 @@ const char *binding_no_reset(const struct device *dev, const char *driver)
 		    : "it has no reset attribute, and only VFIO resets it otherwise";
 }
 
-/* While the guard is open, no user can open the group and have the device reset under it.
- */
+/* While the guard is open, no VFIO user can open the group, and the device is reset under
+ * nobody. */
 static int reset_by_attribute(const struct device *dev, enum reset reset,
 			      const struct patience *patience, struct error *e)
 {
@@ -338,7 +442,8 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 int binding_reset(const struct device *dev, const struct binding *is, enum reset reset,
 		  const struct patience *patience, struct error *e)
 {
-	int err;
+	_cleanup_free_ char *line = NULL;
+	int err = 0;
 
 	if (is->driver && !driver_is_vfio(is->driver))
 		return 0;
@@ -350,15 +455,13 @@ int binding_reset(const struct device *dev, const struct binding *is, enum reset
 	if (sysfs_has(dev->path, "reset") || binding_no_reset(dev, is->driver))
 		reset = RESET_NEVER; /* done, or VFIO cannot either */
 	if (reset != RESET_NEVER) {
-		_cleanup_free_ char *line =
-			format("# open %s through VFIO, VFIO_DEVICE_RESET, close",
-			       dev->name);
-
-		sysfs_announce(line);
+		line = format("# open %s through VFIO, VFIO_DEVICE_RESET, close",
+			      dev->name);
+		sysfs_step_begins(line);
 	}
-	if (sysfs_is_dry_run())
-		return 0;
-	err = vfio_verify(dev, reset, patience->deadline, e);
-	sysfs_announce(NULL);
+	if (!sysfs_is_dry_run())
+		err = vfio_verify(dev, reset, patience->deadline, e);
+	if (line)
+		sysfs_step_ended();
 	return err;
 }

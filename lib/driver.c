@@ -38,7 +38,8 @@ static struct modules modules_for(const char *alias)
 	modules.ctx = kmod_new(NULL, NULL);
 	if (!modules.ctx)
 		return modules;
-	kmod_set_log_priority(modules.ctx, -1); /* not its errors either */
+	kmod_set_log_priority(modules.ctx,
+			      -1); /* libkmod prints nothing, not even errors */
 	if (kmod_module_new_from_lookup(modules.ctx, alias, &modules.list) < 0)
 		modules.list = NULL;
 	return modules;
@@ -65,6 +66,9 @@ static struct modules modules_for_device(const struct device *dev)
 	return modules_for(modalias);
 }
 
+/* What only the loaded module could tell, is not known in a dry run. */
+enum { WOULD_LOAD = 1 };
+
 static bool is_loaded(struct kmod_module *module)
 {
 	int state = kmod_module_get_initstate(module);
@@ -72,34 +76,35 @@ static bool is_loaded(struct kmod_module *module)
 	return state == KMOD_MODULE_LIVE || state == KMOD_MODULE_BUILTIN;
 }
 
-/* Load it (announced). Returns 0, also in a dry run, or -errno. */
+/* Load it (a step). Returns 0, -errno, or in a dry run WOULD_LOAD. */
 static int load(struct kmod_module *module)
 {
 	_cleanup_free_ char *line = format("modprobe %s", kmod_module_get_name(module));
+	int err = WOULD_LOAD;
 
-	int err;
-
-	if (is_loaded(module) || !sysfs_announce(line))
+	if (is_loaded(module))
 		return 0;
-	err = kmod_module_probe_insert_module(module, 0, NULL, NULL, NULL, NULL);
-	sysfs_announce(NULL);
+	sysfs_step_begins(line);
+	if (!sysfs_is_dry_run())
+		err = kmod_module_probe_insert_module(module, 0, NULL, NULL, NULL, NULL);
+	sysfs_step_ended();
 	return err;
 }
 
-/* Returns 0, or the error of the first module that could not be loaded. */
+/* Returns 0, the error of the first module that could not be loaded, or WOULD_LOAD. */
 static int load_all(const struct modules *modules)
 {
 	struct kmod_list *entry;
-	int err = 0;
+	int result = 0;
 
 	kmod_list_foreach(entry, modules->list) {
 		_cleanup_kmod_ struct kmod_module *module = kmod_module_get_module(entry);
 		int r = load(module);
 
-		if (r < 0 && !err)
-			err = r;
+		if (r != 0 && result == 0)
+			result = r;
 	}
-	return err;
+	return result;
 }
 
 /* @name with its separators folded, as module names are compared. */
@@ -150,7 +155,7 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 	driver = driver_registered(bus, name);
 	if (driver)
 		return driver;
-	if (modules.list && sysfs_is_dry_run())
+	if (err == WOULD_LOAD)
 		return copy(name);
 	if (err)
 		error_set(e, STATUS_USAGE,
@@ -176,7 +181,7 @@ void driver_load_for(const struct device *dev)
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	_cleanup_modules_ struct modules modules = modules_to_load(modalias);
 
-	load_all(&modules);
+	IGNORE(load_all(&modules)); /* the bind will tell */
 }
 
 /* Add the drivers on @bus that this module has brought. */
@@ -222,19 +227,16 @@ static struct names aliases_of(struct kmod_module *module)
 	return aliases;
 }
 
-/* How many wildcards are in the closest of the module's aliases that fit? 0 if only an
- * alias of modprobe.d(5) does: that is the admin's wish. */
-static size_t wildcards(struct kmod_module *module, const char *alias)
+size_t driver_alias_wildcards(const struct names *aliases, const char *modalias)
 {
-	_cleanup_names_ struct names aliases = aliases_of(module);
 	size_t fewest = SIZE_MAX;
 
-	for (size_t i = 0; i < aliases.n; i++) {
+	for (size_t i = 0; i < aliases->n; i++) {
 		size_t n = 0;
 
-		if (fnmatch(aliases.name[i], alias, 0) != 0)
+		if (fnmatch(aliases->name[i], modalias, 0) != 0)
 			continue;
-		for (const char *c = aliases.name[i]; *c; c++)
+		for (const char *c = aliases->name[i]; *c; c++)
 			n += *c == '*';
 		if (n < fewest)
 			fewest = n;
@@ -256,7 +258,8 @@ static struct kmod_module *best_variant(const struct modules *modules, const cha
 		return kmod_module_get_module(modules->list);
 	kmod_list_foreach(entry, modules->list) {
 		_cleanup_kmod_ struct kmod_module *module = kmod_module_get_module(entry);
-		size_t n = wildcards(module, alias);
+		_cleanup_names_ struct names aliases = aliases_of(module);
+		size_t n = driver_alias_wildcards(&aliases, alias);
 
 		if (n < fewest) {
 			fewest = n;
@@ -267,46 +270,40 @@ static struct kmod_module *best_variant(const struct modules *modules, const cha
 	return best;
 }
 
-static char *load_variant(const struct device *dev, struct error *e)
+static char *load_variant(const struct device *dev, struct kmod_module *module,
+			  struct error *e)
 {
-	_cleanup_free_ char *plain = format("vfio-%s", dev->bus);
-	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
-	_cleanup_free_ char *alias = format("vfio_%s", modalias ? modalias : "");
-	_cleanup_modules_ struct modules modules = modules_to_load(alias);
-	_cleanup_kmod_ struct kmod_module *module = best_variant(&modules, alias);
+	const char *name = kmod_module_get_name(module);
 	_cleanup_names_ struct names drivers = {0};
-	int err;
+	int err = load(module);
 
-	if (!module || streq(kmod_module_get_name(module), "vfio_pci"))
-		return driver_load(dev->bus, plain, e);
-	err = load(module);
 	add_drivers(&drivers, module, dev->bus);
 	if (drivers.n)
 		return copy(drivers.name[0]);
-	if (sysfs_is_dry_run()) /* only the loaded module could tell */
-		return copy(kmod_module_get_name(module));
+	if (err == WOULD_LOAD)
+		return copy(name);
 	if (err == 0)
 		error_set(e, STATUS_USAGE, "its VFIO driver's module %s has no driver",
-			  kmod_module_get_name(module));
+			  name);
 	else
 		error_set(e, STATUS_USAGE,
-			  "its VFIO driver's module %s cannot be loaded: %s",
-			  kmod_module_get_name(module), strerror(-err));
+			  "its VFIO driver's module %s cannot be loaded: %s", name,
+			  strerror(-err));
 	error_hint(e, "to use another one, name it, as vfio-pci");
 	return NULL;
 }
 
 char *driver_load_vfio(const struct device *dev, struct error *e)
 {
-	static const char *const buses[] = {"platform", "amba", "pci", "fsl-mc", "cdx"};
+	_cleanup_free_ char *plain = format("vfio-%s", dev->bus);
+	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
+	_cleanup_free_ char *alias = format("vfio_%s", modalias ? modalias : "");
+	_cleanup_modules_ struct modules modules = modules_to_load(alias);
+	_cleanup_kmod_ struct kmod_module *best = best_variant(&modules, alias);
 
-	for (size_t i = 0; i < sizeof(buses) / sizeof(*buses); i++) {
-		if (streq(buses[i], dev->bus))
-			return load_variant(dev, e);
-	}
-	error_set(e, STATUS_USAGE, "VFIO has no driver for the %s bus", dev->bus);
-	error_hint(e, "name the driver");
-	return NULL;
+	if (best && !streq(kmod_module_get_name(best), "vfio_pci"))
+		return load_variant(dev, best, e);
+	return driver_load(dev->bus, plain, e);
 }
 
 bool driver_knows(const struct device *dev, const char *driver)
@@ -321,7 +318,8 @@ bool driver_knows(const struct device *dev, const char *driver)
 
 	if (!modalias || names_have(&fitting, driver))
 		return true;
-	own = modules_for(module ? module : driver); /* in a dry run, not loaded yet */
+	/* In a dry run the module may not be loaded yet: it goes by the driver's name. */
+	own = modules_for(module ? module : driver);
 	kmod_list_foreach(entry, own.list) {
 		_cleanup_kmod_ struct kmod_module *one = kmod_module_get_module(entry);
 		_cleanup_names_ struct names aliases = aliases_of(one);

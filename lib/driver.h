@@ -11,12 +11,12 @@
  * other way round, as modules are. NULL: @bus has no such driver. */
 char *driver_registered(const char *bus, const char *name);
 
-/* As above, loading the module of that name if need be (announced). In a dry run the
+/* As above, loading the module of that name if need be (a step). In a dry run the
  * module's presence is enough. NULL with @e (STATUS_USAGE) when there is no such driver
  * even then. */
-char *driver_load(const char *bus, const char *name, struct error *e);
+_must_check_ char *driver_load(const char *bus, const char *name, struct error *e);
 
-/* Load the modules that fit the device's modalias, as udev does (announced). */
+/* Load the modules that fit the device's modalias, as udev does (steps). */
 void driver_load_for(const struct device *dev);
 
 /* The drivers on the device's bus that these modules have brought. */
@@ -26,7 +26,12 @@ struct names driver_candidates(const struct device *dev);
  * a PCI device the variant whose vfio_pci: alias fits with the fewest wildcards. The
  * driver's name comes from the module, which may have another. NULL with @e
  * (STATUS_USAGE). */
-char *driver_load_vfio(const struct device *dev, struct error *e);
+_must_check_ char *driver_load_vfio(const struct device *dev, struct error *e);
+
+/* How many wildcards are in the closest of the module's aliases that fit the modalias? 0
+ * if none does: then only an alias of modprobe.d(5) has brought the module, which is the
+ * admin's wish. */
+size_t driver_alias_wildcards(const struct names *aliases, const char *modalias);
 
 /* Is the device among the hardware that the driver's module says it is for? True also if
  * it says nothing, as uio_pci_generic's and pci-stub's. A driver_override makes any

@@ -64,7 +64,8 @@ static char *cell_host(const struct row *row)
 	_cleanup_record_ struct record record = {0};
 	struct error ignored; /* an ordinary user may not read it */
 
-	record_read(&row->dev, &row->binding, &record, &ignored);
+	if (record_read(&row->dev, &row->binding, &record, &ignored) <= 0)
+		return NULL;
 	return copy(record.origin.driver);
 }
 

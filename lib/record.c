@@ -19,9 +19,83 @@
 void record_clear(struct record *record)
 {
 	binding_clear(&record->origin);
-	free(record->flag[0]);
-	free(record->flag[1]);
+	names_free(&record->given);
 	*record = (struct record){0};
+}
+
+static bool knows(const struct record *record, const char *name)
+{
+	return streq(name, record->origin.driver) ||
+	       streq(name, record->origin.driver_override) ||
+	       names_have(&record->given, name);
+}
+
+static void give(struct record *record, const char *name)
+{
+	if (name && !knows(record, name))
+		names_add(&record->given, name);
+}
+
+struct record record_next(const struct record *last, const struct binding *from,
+			  const struct binding *to)
+{
+	const struct binding *origin = last ? &last->origin : from;
+	struct record next = {
+		.origin = {copy(origin->driver), copy(origin->driver_override)},
+	};
+
+	for (size_t i = 0; last && i < last->given.n; i++)
+		give(&next, last->given.name[i]);
+	give(&next, to->driver);
+	give(&next, to->driver_override);
+	return next;
+}
+
+bool record_believes(const struct record *record, const struct binding *is)
+{
+	return (!is->driver || knows(record, is->driver)) &&
+	       (!is->driver_override || knows(record, is->driver_override));
+}
+
+char *record_text(const struct record *record)
+{
+	char *text = format("incarnation %" PRIu64 "\n", record->incarnation);
+
+	if (record->origin.driver)
+		append(&text, "", "driver %s\n", record->origin.driver);
+	if (record->origin.driver_override)
+		append(&text, "", "driver_override %s\n", record->origin.driver_override);
+	for (size_t i = 0; i < record->given.n; i++)
+		append(&text, "", "given %s\n", record->given.name[i]);
+	return text;
+}
+
+/* A line is a key and, after one space, a value. */
+static void parse_line(struct record *record, char *line)
+{
+	char *value = strchr(line, ' ');
+
+	if (!value)
+		return;
+	*value++ = '\0';
+	if (streq(line, "driver") && !record->origin.driver)
+		record->origin.driver = copy(value);
+	else if (streq(line, "driver_override") && !record->origin.driver_override)
+		record->origin.driver_override = copy(value);
+	else if (streq(line, "given") || streq(line, "flag")) /* flag: of version 0.1 */
+		give(record, value);
+	else if (streq(line, "incarnation"))
+		record->incarnation = strtoull(value, NULL, 10);
+}
+
+struct record record_parse(const char *text)
+{
+	_cleanup_free_ char *lines = copy(text);
+	struct record record = {0};
+
+	for (char *rest = lines, *line; (line = strsep(&rest, "\n")) != NULL;)
+		parse_line(&record, line);
+	return record;
 }
 
 /* A device's name has no '/', a bus's no ':'. */
@@ -34,7 +108,7 @@ static int make_directories(struct error *e)
 {
 	static const char *const dirs[] = {DIR_OF_ALL, DIR_OF_LOCKS, DIR_OF_RECORDS};
 
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
 		struct stat st;
 
 		if (mkdir(dirs[i], 0700) < 0 && errno != EEXIST)
@@ -59,16 +133,18 @@ static int open_lock(const char *path, struct error *e)
 		      : fd;
 }
 
-int record_lock(const struct device *dev, struct error *e)
+int record_lock(const struct device *dev, int *lock, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
-	int fd = make_directories(e) < 0 ? -1 : open_lock(path, e);
 
-	if (fd < 0 || flock(fd, LOCK_EX) == 0)
-		return fd;
-	error_set(e, STATUS_FAILED, "cannot lock %s: %s", path, strerror(errno));
-	close(fd);
-	return -1;
+	if (sysfs_is_dry_run())
+		return 0;
+	if (make_directories(e) < 0 || (*lock = open_lock(path, e)) < 0)
+		return -1;
+	if (flock(*lock, LOCK_EX) < 0)
+		return error_set(e, STATUS_FAILED, "cannot lock %s: %s", path,
+				 strerror(errno));
+	return 0;
 }
 
 int record_open_group_lock(const char *number, struct error *e)
@@ -78,8 +154,8 @@ int record_open_group_lock(const char *number, struct error *e)
 	return open_lock(path, e);
 }
 
-/* The process that has the lock, by /proc/locks; 0: it is not there; -1: that cannot be
- * read. */
+/* The pid of the process that has the lock, by /proc/locks; 0: no process there has it;
+ * -1: /proc/locks cannot be read. */
 static pid_t locked_by(const struct stat *lock)
 {
 	_cleanup_free_ char *wanted =
@@ -91,8 +167,8 @@ static pid_t locked_by(const struct stat *lock)
 	int pid, found = locks ? 0 : -1;
 
 	while (found == 0 && getline(&line, &size, locks) > 0) {
-		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF"; those who wait have an
-		 * arrow, and do not scan. */
+		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF". The line of a process
+		 * that waits has an arrow before FLOCK, and does not scan. */
 		if (strstr(line, wanted) &&
 		    sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1)
 			found = pid;
@@ -110,10 +186,11 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 	struct stat st;
 	pid_t pid;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0)
+	if (sysfs_is_dry_run() || fd < 0 || fstat(fd, &st) < 0 ||
+	    flock(fd, LOCK_SH | LOCK_NB) == 0)
 		return NULL;
 	pid = locked_by(&st);
-	if (pid == 0) /* of another PID namespace */
+	if (pid == 0) /* a process of another PID namespace has it */
 		return copy("another process");
 	if (pid < 0 || pid == except)
 		return NULL;
@@ -122,106 +199,56 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 	return format("%s (pid %d)", comm ? comm : "?", pid);
 }
 
-/* A line is a key and, after one space, a value. */
-static void parse(struct record *record, char *line)
+/* The file's text; NULL with errno. */
+static char *read_file(const char *path)
 {
-	char *value = strchr(line, ' ');
-	char **field = NULL;
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t size = 0;
+	int err = errno;
 
-	if (!value)
-		return;
-	*value++ = '\0';
-	if (streq(line, "driver"))
-		field = &record->origin.driver;
-	else if (streq(line, "driver_override"))
-		field = &record->origin.driver_override;
-	else if (streq(line, "flag"))
-		field = record->flag[0] ? &record->flag[1] : &record->flag[0];
-	else if (streq(line, "incarnation"))
-		record->incarnation = strtoull(value, NULL, 10);
-	if (field && !*field)
-		*field = copy(value);
-}
-
-/* Is @is on the way that vfio-bind took with this device? It carries the flag; or, not
- * flagged yet or any more, nobody else's driver has it. While a driver is bound that the
- * final flag forbids, it has no flag for a moment, or that driver's. */
-static bool on_our_way(const struct record *record, const struct binding *is)
-{
-	const struct binding *origin = &record->origin;
-	bool forbidden =
-		record->flag[1] ||
-		(origin->driver && !streq(origin->driver, origin->driver_override));
-
-	if (is->driver_override && (streq(is->driver_override, record->flag[0]) ||
-				    streq(is->driver_override, record->flag[1])))
-		return true;
-	/* Flagged for where it goes back to, and still on the one it was handed to. */
-	if (is->driver_override &&
-	    (streq(is->driver_override, origin->driver_override) ||
-	     (forbidden && streq(is->driver_override, origin->driver))) &&
-	    (streq(is->driver, record->flag[0]) || streq(is->driver, record->flag[1])))
-		return true;
-	if (is->driver && !streq(is->driver, origin->driver))
-		return false;
-	return streq(is->driver_override, origin->driver_override) ||
-	       (forbidden &&
-		(!is->driver_override || streq(is->driver_override, origin->driver)));
+	if (!file)
+		return NULL;
+	if (getdelim(&text, &size, '\0', file) < 0) {
+		free(text);
+		text = feof(file) ? copy("") : NULL;
+		err = errno;
+	}
+	fclose(file);
+	errno = err;
+	return text;
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record,
 		struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
-	_cleanup_free_ char *line = NULL;
-	struct record found = {0};
-	FILE *file = fopen(path, "re");
-	size_t size = 0;
-	bool failed;
+	_cleanup_free_ char *text = read_file(path);
+	struct record found;
 
-	if (!file && errno == ENOENT)
+	if (!text && (errno == ENOENT || sysfs_is_dry_run()))
 		return 0;
-	while (file && getline(&line, &size, file) > 0) {
-		line[strcspn(line, "\n")] = '\0';
-		parse(&found, line);
-	}
-	failed = !file || ferror(file);
-	if (file)
-		fclose(file);
-	if (!failed && found.incarnation == device_incarnation(dev) &&
-	    on_our_way(&found, is)) {
+	if (!text) /* taken for none, it would be overwritten, and the way back lost */
+		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
+				 strerror(errno));
+	found = record_parse(text);
+	if (found.incarnation == device_incarnation(dev) && record_believes(&found, is)) {
 		*record = found;
 		return 1;
 	}
 	record_clear(&found);
-	/* Taken for none, it would be overwritten, and the way back lost. */
-	return failed ? error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
-				  strerror(errno))
-		      : 0;
+	return 0;
 }
 
 int record_write(const struct device *dev, const struct record *record, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
 	_cleanup_free_ char *temporary = path_in(DIR_OF_ALL, dev);
-	const struct {
-		const char *key, *value;
-	} lines[] = {
-		{"driver", record->origin.driver},
-		{"driver_override", record->origin.driver_override},
-		{"flag", record->flag[0]},
-		{"flag", record->flag[1]},
-	};
-	_cleanup_free_ char *text =
-		format("incarnation %" PRIu64 "\n", record->incarnation);
+	_cleanup_free_ char *text = record_text(record);
 	_cleanup_close_ int fd = -1;
 
 	if (sysfs_is_dry_run())
 		return 0;
-	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
-		if (lines[i].value)
-			append(&text, "", "%s %s\n", lines[i].key, lines[i].value);
-	}
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_set(e, STATUS_FAILED, "cannot write %s: %s", temporary,
@@ -243,7 +270,7 @@ int record_remove(const struct device *dev, struct error *e)
 
 	if (sysfs_is_dry_run())
 		return 0;
-	unlink(temporary); /* left by one that was killed */
+	unlink(temporary); /* left by a worker that was killed */
 	if (unlink(path) < 0 && errno != ENOENT)
 		return error_set(e, STATUS_FAILED, "cannot remove %s: %s", path,
 				 strerror(errno));

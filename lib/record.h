@@ -1,41 +1,63 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* /run/vfio-bind: each device's lock, and the binding to go back to. */
+/* /run/vfio-bind: each device's lock, and the binding to go back to. In a dry run nothing
+ * is locked or written there, and a record that cannot be read is none: it needs no root.
+ */
 #pragma once
 
 #include "device.h"
 
 struct record {
 	struct binding origin; /* before the first change */
-	char *flag[2];	       /* what vfio-bind flagged, or was about to flag, it for */
-	uint64_t incarnation;  /* of the device that was recorded */
+	/* Every other driver and flag that vfio-bind has given the device since. Whatever
+	 * it met there on the way was the origin, or given by itself. */
+	struct names given;
+	uint64_t incarnation; /* of the device that was recorded */
 };
 
 void record_clear(struct record *record);
 #define _cleanup_record_ __attribute__((cleanup(record_clear)))
 
+/* The record for a change that goes on from the @last one (NULL: none), and takes the
+ * device @from here @to there, without an incarnation; to be cleared. */
+struct record record_next(const struct record *last, const struct binding *from,
+			  const struct binding *to);
+
+/* Is the device, as it @is now, still where vfio-bind could have left it? It is when its
+ * driver and its flag are each unset, or a name that the record knows. Else somebody else
+ * has taken it since. */
+bool record_believes(const struct record *record, const struct binding *is);
+
+/* A record as the text of its file, a new string, and back, to be cleared. Lines that it
+ * does not know are passed over. */
+char *record_text(const struct record *record);
+struct record record_parse(const char *text);
+
 /* Lock the device, however long it takes (flock(2): the lock goes with the last copy of
- * the fd, so with the process). Returns the fd, or -1 with @e (STATUS_FAILED). */
-int record_lock(const struct device *dev, struct error *e);
+ * the fd, so with the process). Returns 0 with the fd in *@lock, which a dry run leaves
+ * alone, or -1 with @e (STATUS_FAILED). */
+_must_check_ int record_lock(const struct device *dev, int *lock, struct error *e);
 
-/* Open the lock of an IOMMU group, for who has the lock of a member of it. Returns the
- * fd, not locked yet, or -1 with @e (STATUS_FAILED). */
-int record_open_group_lock(const char *number, struct error *e);
+/* Open the lock of an IOMMU group, for a worker that has the lock of a member of it.
+ * Returns the fd, not locked yet, or -1 with @e (STATUS_FAILED). */
+_must_check_ int record_open_group_lock(const char *number, struct error *e);
 
-/* "COMMAND (pid N)" of who else than process @except has the lock, from /proc/locks, or
- * "another process" if it is not there; NULL: nobody, or it cannot be read. */
+/* "COMMAND (pid N)" of the process that has the lock, if that is not @except, from
+ * /proc/locks, or "another process" if it is not there; NULL: nobody, or it cannot be
+ * read. */
 char *record_lock_holder(const struct device *dev, pid_t except);
 
 /* Read the device's record. Returns 1 with @record to be cleared; 0: there is none that
  * can be believed, as the device @is now: removed and added again since, or taken
  * elsewhere by somebody else; -1 with @e (STATUS_FAILED): it cannot be read. */
-int record_read(const struct device *dev, const struct binding *is, struct record *record,
-		struct error *e);
+_must_check_ int record_read(const struct device *dev, const struct binding *is,
+			     struct record *record, struct error *e);
 
 /* Write it, whole or not at all. Returns 0, or -1 with @e (STATUS_FAILED). */
-int record_write(const struct device *dev, const struct record *record, struct error *e);
+_must_check_ int record_write(const struct device *dev, const struct record *record,
+			      struct error *e);
 
 /* Returns 0, also when there was none, or -1 with @e (STATUS_FAILED). */
-int record_remove(const struct device *dev, struct error *e);
+_must_check_ int record_remove(const struct device *dev, struct error *e);
 
 /* The recorded devices, as BUS/NAME. */
 struct names record_list(void);

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 static bool dry_run;
-static void (*announce)(const char *line);
+static const struct sysfs_listener *listener;
 
 static int compare(const void *a, const void *b)
 {
@@ -179,63 +179,50 @@ struct names sysfs_names(const char *dir, const char *prefix)
 	return names;
 }
 
-/* @word as the shell must be given it. */
-static char *quote(const char *word)
-{
-	const char *plain =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@%+";
-	char *quoted;
-
-	if (word[strspn(word, plain)] == '\0')
-		return copy(word);
-	quoted = copy("'");
-	for (; *word; word++) {
-		char one[] = {*word, '\0'};
-
-		append(&quoted, "", "%s", *word == '\'' ? "'\\''" : one);
-	}
-	append(&quoted, "", "'");
-	return quoted;
-}
-
 int sysfs_write(const char *dir, const char *attr, const char *value)
 {
 	_cleanup_free_ char *path = format("%s/%s", dir, attr);
 	_cleanup_free_ char *text = format("%s\n", value);
-	_cleanup_free_ char *quoted_path = quote(path);
-	_cleanup_free_ char *quoted_value = quote(value);
+	_cleanup_free_ char *quoted_path = shell_quoted(path);
+	_cleanup_free_ char *quoted_value = shell_quoted(value);
 	_cleanup_free_ char *line =
 		format("echo %s%s> %s", quoted_value, *value ? " " : "", quoted_path);
-	_cleanup_close_ int fd = -1;
 	int err = 0;
 
-	if (!sysfs_announce(line))
-		return 0;
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	sysfs_announce(NULL);
+	sysfs_step_begins(line);
+	if (!dry_run) {
+		_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 || write(fd, text, strlen(text)) < 0)
+			err = -errno;
+	}
+	sysfs_step_ended();
 	return err;
 }
 
-bool sysfs_announce(const char *line)
+void sysfs_step_begins(const char *line)
 {
-	if (announce)
-		announce(line);
-	return !dry_run;
+	if (listener)
+		listener->begins(line);
 }
 
-void sysfs_dry_run(bool on)
+void sysfs_step_ended(void)
 {
-	dry_run = on;
+	if (listener)
+		listener->ended();
+}
+
+void sysfs_listen(const struct sysfs_listener *new_listener)
+{
+	listener = new_listener;
+}
+
+void sysfs_dry_run(void)
+{
+	dry_run = true;
 }
 
 bool sysfs_is_dry_run(void)
 {
 	return dry_run;
-}
-
-void sysfs_on_announce(void (*hear)(const char *line))
-{
-	announce = hear;
 }

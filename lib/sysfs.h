@@ -30,18 +30,24 @@ bool sysfs_has(const char *dir, const char *entry);
 struct names sysfs_names(const char *dir, const char *prefix);
 
 /* Write @value and a newline in one write(2), as one store needs it
- * (Documentation/filesystems/sysfs.rst). Announced first; not done in a dry run.
+ * (Documentation/filesystems/sysfs.rst). A step; not done in a dry run.
  * Returns 0 or -errno. May block for as long as the kernel likes. */
-int sysfs_write(const char *dir, const char *attr, const char *value);
+_must_check_ int sysfs_write(const char *dir, const char *attr, const char *value);
 
-/* Say, as a line for a root shell, what the kernel is about to be told by other means
- * than a write; and NULL, when it has answered. False: do not do it, this is a dry run.
- */
-bool sysfs_announce(const char *line);
+/* Who hears of each step: of all that the kernel is told to change. */
+struct sysfs_listener {
+	void (*begins)(const char *line); /* a line for a root shell */
+	void (*ended)(void);		  /* the kernel has answered */
+};
 
-/* With @on, nothing is written. */
-void sysfs_dry_run(bool on);
+/* NULL: nobody listens. */
+void sysfs_listen(const struct sysfs_listener *listener);
+
+/* Around a step that is no write below /sys. In a dry run both are called as well, and
+ * the step is not made. */
+void sysfs_step_begins(const char *line);
+void sysfs_step_ended(void);
+
+/* From now on nothing is changed. */
+void sysfs_dry_run(void);
 bool sysfs_is_dry_run(void);
-
-/* Who hears of each write before it is made, and NULL when it has returned. */
-void sysfs_on_announce(void (*hear)(const char *line));

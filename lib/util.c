@@ -36,6 +36,24 @@ void append(char **list, const char *separator, const char *fmt, ...)
 	*list = format("%s%s%s", before ? before : "", before ? separator : "", part);
 }
 
+char *shell_quoted(const char *word)
+{
+	const char *plain =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@%+";
+	char *quoted;
+
+	if (word[strspn(word, plain)] == '\0')
+		return copy(word);
+	quoted = copy("'");
+	for (; *word; word++) {
+		char one[] = {*word, '\0'};
+
+		append(&quoted, "", "%s", *word == '\'' ? "'\\''" : one);
+	}
+	append(&quoted, "", "'");
+	return quoted;
+}
+
 void names_add(struct names *names, const char *name)
 {
 	names->name = reallocarray(names->name, names->n + 1, sizeof(*names->name));

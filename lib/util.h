@@ -30,6 +30,11 @@ static inline void cleanup_closedir(DIR **dir)
 #define _cleanup_close_ __attribute__((cleanup(cleanup_close)))
 #define _cleanup_closedir_ __attribute__((cleanup(cleanup_closedir)))
 #define _printf_(f, a) __attribute__((format(printf, f, a)))
+/* An error that the caller drops is a mistake; where it is meant, IGNORE() says so. */
+#define _must_check_ __attribute__((warn_unused_result))
+#define IGNORE(call) ((void)!(call))
+
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof(*(array)))
 
 /* Equal, where NULL equals NULL alone. */
 static inline bool streq(const char *a, const char *b)
@@ -52,6 +57,9 @@ char *copy(const char *s);
 /* Append to @list (NULL: empty), with @separator between the parts. */
 void append(char **list, const char *separator, const char *fmt, ...) _printf_(3, 4);
 
+/* @word as a shell must be given it; a new string. */
+char *shell_quoted(const char *word);
+
 /* A growing array of strings. */
 struct names {
 	char **name;
@@ -63,7 +71,7 @@ bool names_have(const struct names *names, const char *name);
 void names_free(struct names *names);
 #define _cleanup_names_ __attribute__((cleanup(names_free)))
 
-/* The monotonic clock, in nanoseconds; a deadline is a point on it. */
+/* The time: ns of the monotonic clock. A deadline is a point on it. */
 int64_t now(void);
 
 #define MSEC INT64_C(1000000)

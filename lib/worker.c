@@ -13,16 +13,16 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-/* How long after its deadline the parent waits for the word of a worker that is not
- * stuck; and for each further step, as of an undo, that begins after it. */
+/* How long after the deadline the parent waits for the word of a worker that is not
+ * stuck; and for each further step, as of an undo, that begins after the deadline. */
 #define GRACE (500 * MSEC)
 #define GRACE_STEP (5 * SEC)
 
-/* What a worker says. */
+/* What a worker says to the parent. */
 enum what {
-	WHAT_PHASE,    /* has come to the end of this phase, and waits for GO */
-	WHAT_STEP,     /* is about to do what error.text says */
-	WHAT_RETURNED, /* the kernel is done with that */
+	WHAT_PHASE, /* the worker is at the end of this phase, and waits for GO */
+	WHAT_STEP,  /* the kernel is about to be told what error.text says */
+	WHAT_ENDED, /* the kernel has answered */
 	WHAT_WARNING,
 	WHAT_RESULT,
 };
@@ -33,25 +33,29 @@ struct message {
 	struct error error;
 };
 
-#define NOT_TOGETHER "another device of its IOMMU group cannot be taken"
+#define SET_FAILED "another device of its IOMMU group cannot be taken"
 
-/* What it is told. */
+/* What the parent says to a worker, in one byte. */
 #define GO 'g'
 #define STOP_INTERRUPTED 'i'
 #define STOP_TIMED_OUT 't'
-#define STOP_TOGETHER 's' /* as another of its set has failed */
+#define STOP_SET_FAILED 's'
 
 struct worker {
 	const struct device *dev;
-	char *set; /* those with the same go all or none; NULL: it goes alone */
+	char *set; /* workers of the same set go all or none; NULL: it goes alone */
 	struct vfio_nodes nodes; /* read at the start: they go with the unbind */
 	pid_t pid;		 /* 0: not started */
 	int socket;		 /* -1: not started, or finished */
 	enum phase reached, allowed;
-	bool stopping, spared, left, finished, failed;
-	bool in_step; /* it is still at it */
-	char step[sizeof(((struct error *)NULL)->text)];
-	int64_t give_up_at;
+	bool told_to_stop;
+	bool given_grace; /* as its time was up, and it was not stuck */
+	bool left;	  /* the parent waits for it no longer */
+	bool finished;	  /* the user has been told how it ended */
+	bool failed;
+	bool in_step; /* the kernel has not answered the last step yet */
+	char step[sizeof(((struct error *)NULL)->text)]; /* the last one */
+	int64_t give_up_at;				 /* monotonic ns */
 };
 
 struct workers {
@@ -59,16 +63,16 @@ struct workers {
 	size_t n;
 	const struct request *request;
 	const struct listener *listener;
-	int64_t deadline; /* the request's, or when it was interrupted */
-	int interrupted;  /* the signal that did it, or 0 */
-	bool hurry;	  /* and again: wait for nobody */
+	int64_t deadline; /* monotonic ns: the request's, or when a signal came */
+	int interrupted;  /* the last signal that came, or 0 */
+	bool hurry;	  /* a second signal has come: the parent waits for no worker */
 };
 
 /* --- the child ----------------------------------------------------------------- */
 
-static int parent = -1;
-static int64_t deadline;
-static const char *stopped;
+static int parent = -1;	    /* the socket to it */
+static int64_t deadline;    /* monotonic ns */
+static const char *stopped; /* why the worker gives up; NULL: it does not */
 
 static void say(const struct message *message)
 {
@@ -85,10 +89,12 @@ static void say_text(enum what what, const char *text)
 
 static void say_step(const char *line)
 {
-	if (line)
-		say_text(WHAT_STEP, line);
-	else
-		say(&(struct message){.what = WHAT_RETURNED});
+	say_text(WHAT_STEP, line);
+}
+
+static void say_ended(void)
+{
+	say(&(struct message){.what = WHAT_ENDED});
 }
 
 static void say_warning(const char *text)
@@ -96,44 +102,46 @@ static void say_warning(const char *text)
 	say_text(WHAT_WARNING, text);
 }
 
-/* @word is no GO. */
-static void stop(char word)
+/* The parent has said @word, which is not GO. */
+static void hear_stop(char word)
 {
-	stopped = word == STOP_TOGETHER	   ? NOT_TOGETHER
+	stopped = word == STOP_SET_FAILED  ? SET_FAILED
 		  : word == STOP_TIMED_OUT ? "timed out"
 					   : "interrupted";
 }
 
 static const char *given_up(void)
 {
-	char word = STOP_INTERRUPTED; /* if the parent has gone */
+	char word = STOP_INTERRUPTED; /* stays, if the parent has gone */
 	ssize_t n;
 
 	if (stopped)
 		return stopped;
 	n = recv(parent, &word, 1, MSG_DONTWAIT);
 	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
-		stop(word);
+		hear_stop(word);
 	else if (now() >= deadline)
 		stopped = "timed out";
 	return stopped;
 }
 
-/* Say that the phase is over, and wait for GO, which comes when all of the set are so
- * far. It is the parent that gives up: else it could say GO to one that just has.
- * Until it is READY nothing is touched, and the worker goes with its parent; from then on
- * it is on its own. */
+/* Say that the phase is over, and wait for GO, which the parent says when all workers of
+ * the set are so far. Meanwhile the worker does not look at its deadline: the parent
+ * does, else it could say GO to a worker that has just given up. Until GO for PHASE_READY
+ * nothing is touched, and the worker is killed with its parent; from then on it outlives
+ * it. */
 static bool may_pass(enum phase phase)
 {
-	char word = STOP_INTERRUPTED; /* if the parent has gone */
+	char word = STOP_INTERRUPTED; /* stays, if the parent has gone */
 
-	/* Even with its time up, it looks who holds the device, to be able to say. */
+	/* Even when its time is up, the worker looks who holds the device, to be able to
+	 * say that. */
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
 	recv(parent, &word, 1, 0);
 	if (word != GO)
-		stop(word);
+		hear_stop(word);
 	else if (phase == PHASE_READY)
 		prctl(PR_SET_PDEATHSIG, 0);
 	return !stopped;
@@ -142,7 +150,8 @@ static bool may_pass(enum phase phase)
 static void __attribute__((noreturn))
 work(const struct device *dev, const struct request *request, int socket)
 {
-	static const struct caller caller = {may_pass, given_up, say_warning};
+	static const struct supervisor supervisor = {may_pass, given_up, say_warning};
+	static const struct sysfs_listener listener = {say_step, say_ended};
 	struct message result = {.what = WHAT_RESULT};
 	sigset_t all;
 
@@ -150,8 +159,8 @@ work(const struct device *dev, const struct request *request, int socket)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	parent = detach(socket);
 	deadline = request->deadline;
-	sysfs_on_announce(say_step);
-	if (command_run(dev, request, &caller, &result.error) == 0)
+	sysfs_listen(&listener);
+	if (command_run(dev, request, &supervisor, &result.error) == 0)
 		result.error = (struct error){0};
 	say(&result);
 	_exit(0);
@@ -171,39 +180,57 @@ static void finish(const struct workers *workers, struct worker *worker,
 	workers->listener->result(worker->dev, e);
 }
 
-/* May it have written anything? */
+/* May the worker have changed anything? */
 static bool touching(const struct worker *worker)
 {
 	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
+}
+
+/* The worker has ended without a last word. */
+static void hear_death(const struct workers *workers, struct worker *worker)
+{
+	struct error e = {0};
+	int status = 0; /* unknown, if SIGCHLD is ignored */
+
+	waitpid(worker->pid, &status, 0);
+	error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_FAILED,
+		  "its worker (pid %d) was killed%s%s", worker->pid,
+		  WIFSIGNALED(status) ? " by SIG" : "",
+		  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
+	if (touching(worker))
+		error_hint(&e, "to put it back: vfio-bind release %s/%s",
+			   worker->dev->bus, worker->dev->name);
+	finish(workers, worker, &e);
+}
+
+static void hear_step(const struct workers *workers, struct worker *worker,
+		      const char *line)
+{
+	worker->in_step = true;
+	if (streq(worker->step, line)) /* a deferred probe that is tried again */
+		return;
+	memcpy(worker->step, line, sizeof(worker->step));
+	if (now() >= workers->deadline && !workers->hurry)
+		worker->give_up_at = now() + GRACE_STEP;
+	workers->listener->step(worker->step);
 }
 
 /* Hear one message. False: there is none. */
 static bool hear(const struct workers *workers, struct worker *worker)
 {
 	struct message message;
-	struct error e = {0};
-	int status = 0; /* unknown, if SIGCHLD is ignored */
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
-	/* It has ended; its last word may be there all the same, sent after the kernel
-	 * looked for one and before it looked for the end (unix_dgram_recvmsg), or behind
-	 * the news that it has not read ours (unix_release_sock). */
+	/* The worker has ended. Its last word may be there all the same: sent after the
+	 * kernel looked for a message and before it looked for the end
+	 * (unix_dgram_recvmsg), or behind the news that the worker has not read all that
+	 * the parent said (unix_release_sock). */
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
-	if (n < 0)
-		return false;
-	if (n != sizeof(message) && worker->left)
+	if (n < 0 || (n != sizeof(message) && worker->left))
 		return false;
 	if (n != sizeof(message)) {
-		waitpid(worker->pid, &status, 0);
-		error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_FAILED,
-			  "its worker (pid %d) was killed%s%s", worker->pid,
-			  WIFSIGNALED(status) ? " by SIG" : "",
-			  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
-		if (touching(worker))
-			error_hint(&e, "to put it back: vfio-bind release %s/%s",
-				   worker->dev->bus, worker->dev->name);
-		finish(workers, worker, &e);
+		hear_death(workers, worker);
 		return true;
 	}
 	switch (message.what) {
@@ -211,15 +238,9 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		worker->reached = message.phase;
 		break;
 	case WHAT_STEP:
-		worker->in_step = !sysfs_is_dry_run();
-		if (streq(worker->step, message.error.text)) /* a deferred probe, again */
-			break;
-		memcpy(worker->step, message.error.text, sizeof(worker->step));
-		if (now() >= workers->deadline && !workers->hurry)
-			worker->give_up_at = now() + GRACE_STEP;
-		workers->listener->step(worker->step);
+		hear_step(workers, worker, message.error.text);
 		break;
-	case WHAT_RETURNED:
+	case WHAT_ENDED:
 		worker->in_step = false;
 		break;
 	case WHAT_WARNING:
@@ -233,55 +254,65 @@ static bool hear(const struct workers *workers, struct worker *worker)
 	return true;
 }
 
-/* The time is up, and the worker has not said how it ended. */
-static void leave(const struct workers *workers, struct worker *worker)
+/* What is known of a worker that has not said how it ended, in @e. */
+static void worker_is_pending(const struct workers *workers, const struct worker *worker,
+			      struct error *e)
 {
 	const char *reason = workers->interrupted ? "interrupted" : "timed out";
-	_cleanup_free_ char *holders = NULL, *held = NULL, *locker = NULL;
+	_cleanup_free_ char *holders =
+		vfio_holders(worker->dev, &worker->nodes, getpid());
+	_cleanup_free_ char *held = holders ? format("; held by %s", holders) : copy("");
+	_cleanup_free_ char *locker =
+		worker->reached < PHASE_LOCKED
+			? record_lock_holder(worker->dev, worker->pid)
+			: NULL;
+
+	if (locker) {
+		error_set(e, STATUS_REFUSED, "%s: locked by %s%s", reason, locker, held);
+		error_hint(e, "try again when that process has ended; do not kill it");
+	} else if (worker->in_step) {
+		error_set(e, touching(worker) ? STATUS_BROKEN : STATUS_REFUSED,
+			  "%s: the kernel is not done with: %s%s", reason, worker->step,
+			  held);
+		if (touching(worker))
+			error_hint(e, "%s when it is; pid %d waits for it",
+				   workers->request->command == COMMAND_RELEASE
+					   ? "the release is completed"
+					   : "the device is put back",
+				   worker->pid);
+	} else if (touching(worker)) {
+		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at it%s",
+			  reason, worker->pid, held);
+		error_hint(e, "to see how it ends: vfio-bind list %s/%s",
+			   worker->dev->bus, worker->dev->name);
+	} else if (holders) {
+		vfio_refuse_held(worker->dev, holders, reason, e);
+	} else {
+		error_set(e, STATUS_REFUSED,
+			  "%s: the checks are not done yet: nothing was touched", reason);
+	}
+}
+
+/* Wait for the worker no longer. */
+static void leave(const struct workers *workers, struct worker *worker)
+{
 	struct error e = {0};
 
-	/* From here on it can neither send nor receive, and knows. What it has sent is
-	 * still read. */
+	/* From here on the worker can neither send nor receive, and notices that. What it
+	 * has sent is still read. */
 	shutdown(worker->socket, SHUT_RDWR);
 	worker->left = true;
 	while (worker->socket >= 0 && hear(workers, worker))
 		;
 	if (worker->socket < 0)
 		return;
-	holders = vfio_holders(worker->dev, &worker->nodes, getpid());
-	held = holders ? format("; held by %s", holders) : copy("");
-	if (worker->reached < PHASE_LOCKED && !sysfs_is_dry_run())
-		locker = record_lock_holder(worker->dev, worker->pid);
-	if (locker) {
-		error_set(&e, STATUS_REFUSED, "%s: locked by %s%s", reason, locker, held);
-		error_hint(&e, "try again when that process has ended; do not kill it");
-	} else if (worker->in_step) {
-		error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_REFUSED,
-			  "%s: the kernel is not done with: %s%s", reason, worker->step,
-			  held);
-		if (touching(worker))
-			error_hint(&e, "%s when it is; pid %d waits for it",
-				   workers->request->command == COMMAND_RELEASE
-					   ? "the release is completed"
-					   : "the device is put back",
-				   worker->pid);
-	} else if (touching(worker)) {
-		error_set(&e, STATUS_BROKEN, "%s: its worker (pid %d) is still at it%s",
-			  reason, worker->pid, held);
-		error_hint(&e, "to see how it ends: vfio-bind list %s/%s",
-			   worker->dev->bus, worker->dev->name);
-	} else if (holders) {
-		vfio_refuse_held(worker->dev, holders, reason, &e);
-	} else {
-		error_set(&e, STATUS_REFUSED,
-			  "%s: the checks are not done yet: nothing was touched", reason);
-	}
+	worker_is_pending(workers, worker, &e);
 	finish(workers, worker, &e);
 }
 
 static int start(struct worker *worker, const struct request *request, struct error *e)
 {
-	pid_t caller = getpid();
+	pid_t parent_pid = getpid();
 	int sockets[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
@@ -291,7 +322,7 @@ static int start(struct worker *worker, const struct request *request, struct er
 	worker->pid = fork();
 	if (worker->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != caller)
+		if (getppid() != parent_pid) /* it was killed before the prctl() */
 			_exit(STATUS_FAILED);
 		work(worker->dev, request, sockets[1]);
 	}
@@ -318,8 +349,8 @@ static bool set_failed(const struct workers *workers, const struct worker *worke
 	return false;
 }
 
-/* All of a set take their locks in order: two commands at the same group must not each
- * have a part of them. */
+/* The workers of a set take their locks in order: two commands at the same group must not
+ * each have a part of the locks. */
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
@@ -337,9 +368,9 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 
 		if (!same_set(other, worker))
 			continue;
-		if (other->stopping || other->reached < worker->reached)
+		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
-		/* A group can be opened once at a time: they verify in turn. */
+		/* A group can be opened once at a time: its members verify in turn. */
 		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
 		    other->reached == PHASE_MOVED)
 			return false;
@@ -352,10 +383,10 @@ static void tell_stop(struct worker *worker, char word)
 	if (worker->socket < 0 || worker->allowed == PHASE_DONE)
 		return;
 	send(worker->socket, &word, 1, MSG_NOSIGNAL);
-	worker->stopping = true;
+	worker->told_to_stop = true;
 }
 
-/* Start, let go on or stop whoever is due. */
+/* Start, let go on or stop each worker for which it is time. */
 static void advance(struct workers *workers)
 {
 	bool ended = false;
@@ -368,17 +399,16 @@ static void advance(struct workers *workers)
 		if (worker->finished)
 			continue;
 		if (failed && !worker->pid) {
-			error_set(&e, STATUS_REFUSED,
-				  NOT_TOGETHER ": nothing was touched");
+			error_set(&e, STATUS_REFUSED, SET_FAILED ": nothing was touched");
 			finish(workers, worker, &e);
-		} else if (failed && !worker->stopping) {
-			tell_stop(worker, STOP_TOGETHER);
+		} else if (failed && !worker->told_to_stop) {
+			tell_stop(worker, STOP_SET_FAILED);
 		} else if (!worker->pid && may_start(workers, worker)) {
 			if (start(worker, workers->request, &e) < 0) {
 				finish(workers, worker, &e);
 				ended = true;
 			}
-		} else if (worker->reached > worker->allowed && !worker->stopping &&
+		} else if (worker->reached > worker->allowed && !worker->told_to_stop &&
 			   may_go(workers, worker)) {
 			worker->allowed = worker->reached;
 			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
@@ -390,14 +420,15 @@ static void advance(struct workers *workers)
 
 /* --- the wait ------------------------------------------------------------------ */
 
-/* An fd to read the signals to stop from; those that the caller ignores are left so. */
+/* An fd to read the signals to stop from; those that were ignored when the command was
+ * started stay so. */
 static int stop_signals(sigset_t *before)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		struct sigaction action;
 
 		if (sigaction(signals[i], NULL, &action) == 0 &&
@@ -415,7 +446,7 @@ static int read_signal(int fd)
 	return read(fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
-/* Tell all to stop; told twice, stop waiting for them. */
+/* Tell all workers to stop; on a second signal, wait for them no longer. */
 static void interrupt(struct workers *workers, int signal)
 {
 	bool early = now() < workers->deadline;
@@ -433,7 +464,8 @@ static void interrupt(struct workers *workers, int signal)
 	}
 }
 
-/* Wait for a message, a signal or the time to give up on one. Returns a signal or 0. */
+/* Wait for a message, a signal, or the time to give up on a worker. Returns the signal or
+ * 0. */
 static int wait_for_news(const struct workers *workers, int signals)
 {
 	size_t n = workers->n;
@@ -469,25 +501,26 @@ static bool all_finished(const struct workers *workers)
 	return true;
 }
 
-/* Its time is up. One that waits for GO, or is between two steps, is not stuck, and can
- * still say how it ends. */
+/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck,
+ * and can still say how it ends. */
 static void give_up(const struct workers *workers, struct worker *worker)
 {
-	bool waits = worker->reached > worker->allowed && !worker->stopping;
+	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
 	bool stuck = touching(worker) ? worker->in_step : !waits;
 
-	if (!stuck && !worker->spared && !workers->hurry) {
+	if (!stuck && !worker->given_grace && !workers->hurry) {
 		tell_stop(worker, STOP_TIMED_OUT);
-		worker->spared = true;
+		worker->given_grace = true;
 		worker->give_up_at = now() + GRACE_STEP;
 	} else {
 		leave(workers, worker);
 	}
 }
 
-int worker_run(const struct devices *devices, const struct request *request,
-	       const struct listener *listener)
+static struct workers make_workers(const struct request *request,
+				   const struct listener *listener)
 {
+	const struct devices *devices = request->devices;
 	struct workers workers = {
 		.worker = calloc(devices->n, sizeof(struct worker)),
 		.n = devices->n,
@@ -495,8 +528,6 @@ int worker_run(const struct devices *devices, const struct request *request,
 		.listener = listener,
 		.deadline = request->deadline,
 	};
-	sigset_t before;
-	int signals = stop_signals(&before);
 
 	if (!workers.worker)
 		abort();
@@ -509,6 +540,15 @@ int worker_run(const struct devices *devices, const struct request *request,
 				       ? group_number(&devices->dev[i])
 				       : NULL,
 		};
+	return workers;
+}
+
+int worker_run(const struct request *request, const struct listener *listener)
+{
+	struct workers workers = make_workers(request, listener);
+	sigset_t before;
+	int signals = stop_signals(&before);
+
 	advance(&workers);
 	while (!all_finished(&workers)) {
 		int signal = wait_for_news(&workers, signals);

@@ -6,17 +6,16 @@
 
 #include "command.h"
 
-/* Who hears of it, in the parent. */
+/* Who hears of what the workers do, in the parent. */
 struct listener {
 	void (*step)(const char *line);
 	void (*warning)(const struct device *dev, const struct error *e);
 	void (*result)(const struct device *dev,
-		       const struct error *e); /* once for each */
+		       const struct error *e); /* once for each device */
 };
 
-/* Run the request on all devices, side by side, until @request->deadline; a signal to
- * stop (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too. In a handoff, those of one
+/* Run the request on all its devices, side by side, until its deadline; a signal to stop
+ * (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too. In a handoff, the devices of one
  * IOMMU group all get there, or all go back.
  * Returns that signal's number, or 0. */
-int worker_run(const struct devices *devices, const struct request *request,
-	       const struct listener *listener);
+int worker_run(const struct request *request, const struct listener *listener);

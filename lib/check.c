@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "check.h"
+#include "binding.h"
+#include "driver.h"
+#include "group.h"
+#include "pci.h"
+#include "sysfs.h"
+#include "usage.h"
+
+#include <errno.h>
+
+/* Between two looks whether a VFIO user has let go: the kernel tells of the close of a
+ * node before the node is free again, so there is no event to wait for. */
+#define HOLDER_PAUSE (20 * MSEC)
+
+/* --- when a check is due ------------------------------------------------------- */
+
+static bool changes(const struct job *job)
+{
+	return !binding_equal(&job->from, &job->to);
+}
+
+static bool leaves_driver(const struct job *job)
+{
+	return !streq(job->from.driver, job->to.driver);
+}
+
+static bool leaves_host_driver(const struct job *job)
+{
+	return leaves_driver(job) && !driver_is_vfio(job->from.driver) &&
+	       !job->request->force;
+}
+
+static bool is_handoff(const struct job *job)
+{
+	return job->request->command == COMMAND_HANDOFF;
+}
+
+/* Its next user must get it, also when it is with VFIO already. */
+static bool must_be_free(const struct job *job)
+{
+	return leaves_driver(job) || (is_handoff(job) && driver_is_vfio(job->to.driver));
+}
+
+static bool gets_driver(const struct job *job)
+{
+	return job->driver && !streq(job->driver, job->from.driver);
+}
+
+static bool is_worked_on(const struct job *job)
+{
+	return is_handoff(job) && (changes(job) || job->request->reset == RESET_ALWAYS);
+}
+
+static bool enters_vfio(const struct job *job)
+{
+	return is_worked_on(job) && driver_is_vfio(job->driver) &&
+	       !driver_is_vfio(job->from.driver);
+}
+
+/* --- the checks: 0, or -1 with @e ---------------------------------------------- */
+
+/* The driver must know the hardware: with the flag, the kernel lets any driver probe it.
+ */
+static int driver_fits(struct job *job, struct error *e)
+{
+	if (driver_is_vfio(job->driver) || job->request->force ||
+	    driver_knows(job->dev, job->driver))
+		return 0;
+	error_set(e, STATUS_REFUSED,
+		  "the driver %s is not for this hardware: none of its ids fits; probing "
+		  "it could bring the machine down",
+		  job->driver);
+	return error_hint(e, "handoff --force does it all the same");
+}
+
+static int can_be_unbound(struct job *job, struct error *e)
+{
+	const char *driver = job->from.driver;
+
+	if (!driver || driver_has_bind(job->dev->bus, driver))
+		return 0;
+	return error_set(e, STATUS_FAILED,
+			 "its driver %s cannot be unbound: it has no unbind file",
+			 driver);
+}
+
+/* VFs go with the driver of their PF, and vfio-pci takes no PF that has some. */
+static int has_no_vfs(struct job *job, struct error *e)
+{
+	size_t vfs = pci_vfs(job->dev);
+
+	if (!vfs)
+		return 0;
+	error_set(e, STATUS_REFUSED, "it is a PF, and %zu of its VFs %s enabled", vfs,
+		  vfs == 1 ? "is" : "are");
+	return error_hint(e, "to remove them: echo 0 > %s/sriov_numvfs", job->dev->path);
+}
+
+static int is_not_in_use(struct job *job, struct error *e)
+{
+	return usage_check(job->dev, e);
+}
+
+/* No VFIO user has it, or another device of its group; or lets go before the deadline. */
+static int is_free(struct job *job, struct error *e)
+{
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(job->dev);
+
+	while (vfio_is_held(job->dev, &nodes, &job->guard)) {
+		_cleanup_free_ char *all = vfio_holders(job->dev, &nodes, getpid());
+		_cleanup_free_ char *strangers =
+			all ? vfio_holders(job->dev, &nodes, getppid()) : NULL;
+		const char *reason = job->supervisor->given_up();
+
+		/* Just the guard of another worker of this command, at work in the same
+		 * group? It keeps strangers out for this worker, too, as long as that one
+		 * is at work; and in a handoff that one waits for this one. */
+		if (all && !strangers)
+			break;
+		if (reason)
+			return vfio_refuse_held(job->dev, strangers, reason, e);
+		sleep_for(HOLDER_PAUSE);
+	}
+	return 0;
+}
+
+static int is_no_bridge(struct job *job, struct error *e)
+{
+	if (!pci_is_bridge(job->dev))
+		return 0;
+	error_set(e, STATUS_REFUSED,
+		  "it is a PCI bridge: what is behind it needs the bridge's own driver");
+	return error_hint(e, "hand off the devices behind it");
+}
+
+static int can_be_bound(struct job *job, struct error *e)
+{
+	/* In a dry run its module may not be loaded, and the file not there yet. */
+	if (!job->driver || driver_has_bind(job->dev->bus, job->driver) ||
+	    sysfs_is_dry_run())
+		return 0;
+	return error_set(e, STATUS_FAILED, "cannot bind to %s: it has no bind file",
+			 job->driver);
+}
+
+static int can_be_reset(struct job *job, struct error *e)
+{
+	const char *why = job->request->reset == RESET_ALWAYS
+				  ? binding_no_reset(job->dev, job->driver)
+				  : NULL;
+
+	if (!why)
+		return 0;
+	error_set(e, STATUS_FAILED, "cannot be reset: %s", why);
+	return error_hint(e, "--reset=auto goes without");
+}
+
+static int group_is_viable(struct job *job, struct error *e)
+{
+	bool unconfined;
+
+	if (group_check(job->dev, job->request->devices, &unconfined, e) < 0)
+		return -1;
+	if (unconfined)
+		job->supervisor->warn("no IOMMU: nothing confines its DMA, its user can "
+				      "read and write all memory");
+	return 0;
+}
+
+/* In a container, /sys is often read-only. */
+static int sys_is_writable(struct job *job, struct error *e)
+{
+	if (sysfs_is_writable(job->dev->path, "driver_override"))
+		return 0;
+	return error_set(e, STATUS_FAILED, "cannot write below /sys: %s",
+			 strerror(errno));
+}
+
+/* In this order: what is said first is what the user should mend first. */
+static const struct {
+	bool (*due)(const struct job *job);
+	int (*check)(struct job *job, struct error *e);
+} checks[] = {
+	{gets_driver, driver_fits},	{leaves_driver, can_be_unbound},
+	{leaves_driver, has_no_vfs},	{leaves_host_driver, is_not_in_use},
+	{must_be_free, is_free},	{is_worked_on, is_no_bridge},
+	{is_worked_on, can_be_bound},	{is_worked_on, can_be_reset},
+	{enters_vfio, group_is_viable}, {changes, sys_is_writable},
+};
+
+int check_all(struct job *job, struct error *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		if (checks[i].due(job) && checks[i].check(job, e) < 0)
+			return -1;
+	}
+	return 0;
+}
