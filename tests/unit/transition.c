@@ -1,0 +1,596 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Every state that a command can leave a device in, and the way home from it.
+ *
+ * The commands, the plan and the record's rule are the real ones (lib/command.c,
+ * binding.c, record.c). Around them, what reads and writes below /sys and /run is
+ * replaced (the linker's --wrap) by one device, which knows of the kernel's rules as much
+ * as a transition needs. It stands for no kernel: tests/board and tests/pc ask real ones.
+ *
+ * From each origin, all that three commands in a row can leave is visited, when something
+ * happens to one of them: it is killed at any of its points; or any of its writes fails,
+ * and then, in the undo, another one, or all that follow, or it is killed there. Also
+ * another tool may clear the flag or unbind the device in between. */
+#include "../../lib/binding.h"
+#include "../../lib/check.h"
+#include "../../lib/command.h"
+#include "../../lib/driver.h"
+#include "../../lib/sysfs.h"
+#include "test.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdio.h>
+
+#define COMMANDS 3
+
+/* --- the device ---------------------------------------------------------------- */
+
+/* The names that a driver or a flag can have here. */
+enum { NONE_SET, NONE, HOST, VFIO, OTHER, N_NAMES };
+static const char *const names[] = {NULL, "none", "e1000e", "vfio-pci",
+				    "uio_pci_generic"};
+
+/* All that is, and what was before vfio-bind first touched the device. */
+struct world {
+	int driver, flag;
+	int origin_driver, origin_flag;
+	char record[256]; /* "": there is none */
+	bool faulted;	  /* something has happened to a command */
+};
+
+static struct world world;
+static bool flagged_only; /* a VF of a PF whose sriov_drivers_autoprobe is 0 */
+
+/* What happens to a command: it is killed before its Nth point (a write to /sys or to the
+ * record), or it fails at the Nth, and at the Mth or all after it. 0: never. */
+static struct {
+	int point, kill_at, fail_at, then_at;
+	bool then_all;
+} fault;
+
+static jmp_buf killed;
+static bool
+	exposed; /* the device was without driver and flag, and not about to be bound */
+
+static int number_of(const char *name)
+{
+	for (int i = 0; i < N_NAMES; i++) {
+		if (streq(names[i], name))
+			return i;
+	}
+	return NONE_SET;
+}
+
+/* A point at which the command could be killed, or fail. Returns 0 or -EIO. */
+static int point(void)
+{
+	fault.point++;
+	if (fault.point == fault.kill_at)
+		longjmp(killed, 1);
+	if (fault.fail_at &&
+	    (fault.point == fault.fail_at || fault.point == fault.then_at ||
+	     (fault.then_all && fault.point > fault.fail_at)))
+		return -EIO;
+	return 0;
+}
+
+/* driver_match_device(): with the flag, by it alone; else by the ids, and of the two host
+ * drivers only one has the device's. */
+static int bind_to(int driver)
+{
+	if (world.driver)
+		return -EBUSY;
+	if (world.flag ? world.flag != driver : driver != HOST || flagged_only)
+		return -ENODEV;
+	world.driver = driver;
+	return 0;
+}
+
+static int write_attribute(const char *dir, const char *attr, const char *value)
+{
+	const char *driver = strrchr(dir, '/') + 1;
+
+	if (streq(attr, "driver_override"))
+		world.flag = number_of(*value ? value : NULL);
+	else if (streq(attr, "bind"))
+		return bind_to(number_of(driver));
+	else if (streq(attr, "drivers_probe"))
+		IGNORE(bind_to(world.flag ? world.flag : HOST));
+	else if (streq(attr, "unbind") && world.driver == number_of(driver))
+		world.driver = NONE_SET;
+	else
+		return -ENODEV;
+	return 0;
+}
+
+/* --- in place of lib/ ---------------------------------------------------------- */
+
+int __wrap_sysfs_write(const char *dir, const char *attr, const char *value);
+int __wrap_sysfs_write(const char *dir, const char *attr, const char *value)
+{
+	int err;
+
+	if (!world.driver && !world.flag && !streq(attr, "bind") &&
+	    !streq(attr, "drivers_probe"))
+		exposed = true;
+	err = point();
+	return err < 0 ? err : write_attribute(dir, attr, value);
+}
+
+char *__wrap_sysfs_link(const char *dir, const char *link);
+char *__wrap_sysfs_link(const char *dir, const char *link)
+{
+	(void)dir;
+	return streq(link, "driver") ? copy(names[world.driver]) : NULL;
+}
+
+char *__wrap_sysfs_read(const char *dir, const char *attr);
+char *__wrap_sysfs_read(const char *dir, const char *attr)
+{
+	(void)dir;
+	if (streq(attr, "driver_override"))
+		return copy(world.flag ? names[world.flag] : "(null)");
+	if (streq(attr, "physfn/sriov_drivers_autoprobe") && flagged_only)
+		return copy("0");
+	return NULL;
+}
+
+bool __wrap_sysfs_has(const char *dir, const char *entry);
+bool __wrap_sysfs_has(const char *dir, const char *entry)
+{
+	(void)dir;
+	return !streq(entry, "driver") || world.driver;
+}
+
+int __wrap_record_lock(const struct device *dev, int *lock, struct error *e);
+int __wrap_record_lock(const struct device *dev, int *lock, struct error *e)
+{
+	(void)dev, (void)lock, (void)e;
+	return 0;
+}
+
+int __wrap_record_read(const struct device *dev, const struct binding *is,
+		       struct record *record, struct error *e);
+int __wrap_record_read(const struct device *dev, const struct binding *is,
+		       struct record *record, struct error *e)
+{
+	struct record found;
+
+	(void)dev, (void)e;
+	if (!*world.record)
+		return 0;
+	found = record_parse(world.record);
+	if (!record_believes(&found, is)) {
+		record_clear(&found);
+		return 0;
+	}
+	*record = found;
+	return 1;
+}
+
+int __wrap_record_write(const struct device *dev, const struct record *record,
+			struct error *e);
+int __wrap_record_write(const struct device *dev, const struct record *record,
+			struct error *e)
+{
+	_cleanup_free_ char *text = record_text(record);
+
+	(void)dev;
+	if (point() < 0)
+		return error_set(e, STATUS_FAILED, "cannot write the record");
+	snprintf(world.record, sizeof(world.record), "%s", text);
+	return 0;
+}
+
+int __wrap_record_remove(const struct device *dev, struct error *e);
+int __wrap_record_remove(const struct device *dev, struct error *e)
+{
+	(void)dev;
+	if (point() < 0)
+		return error_set(e, STATUS_FAILED, "cannot remove the record");
+	*world.record = '\0';
+	return 0;
+}
+
+/* Each command is let through; what the checks check is tested elsewhere. */
+int __wrap_check_all(struct job *job, struct error *e);
+int __wrap_check_all(struct job *job, struct error *e)
+{
+	(void)job, (void)e;
+	return 0;
+}
+
+char *__wrap_driver_load(const char *bus, const char *name, struct error *e);
+char *__wrap_driver_load(const char *bus, const char *name, struct error *e)
+{
+	(void)bus, (void)e;
+	return copy(name);
+}
+
+char *__wrap_driver_registered(const char *bus, const char *name);
+char *__wrap_driver_registered(const char *bus, const char *name)
+{
+	(void)bus;
+	return copy(name);
+}
+
+void __wrap_driver_load_for(const struct device *dev);
+void __wrap_driver_load_for(const struct device *dev)
+{
+	(void)dev;
+}
+
+struct names __wrap_driver_candidates(const struct device *dev);
+struct names __wrap_driver_candidates(const struct device *dev)
+{
+	struct names candidates = {0};
+
+	(void)dev;
+	names_add(&candidates, names[HOST]);
+	return candidates;
+}
+
+uint64_t __wrap_device_incarnation(const struct device *dev);
+uint64_t __wrap_device_incarnation(const struct device *dev)
+{
+	(void)dev;
+	return 1;
+}
+
+int __wrap_binding_reset(const struct device *dev, const struct binding *is,
+			 enum reset reset, const struct patience *patience,
+			 struct error *e);
+int __wrap_binding_reset(const struct device *dev, const struct binding *is,
+			 enum reset reset, const struct patience *patience,
+			 struct error *e)
+{
+	(void)dev, (void)is, (void)reset, (void)patience;
+	return point() < 0 ? error_set(e, STATUS_FAILED, "reset failed") : 0;
+}
+
+/* --- the commands -------------------------------------------------------------- */
+
+static bool may_pass(enum phase phase)
+{
+	(void)phase;
+	return true;
+}
+
+static const char *given_up(void)
+{
+	return NULL;
+}
+
+static void warn(const char *text)
+{
+	(void)text;
+}
+
+enum { KILLED = -1 };
+
+/* Run it on the world, with the fault. Returns its status, or KILLED. */
+static int run(enum command command, const char *driver, struct error *e)
+{
+	static const struct supervisor supervisor = {may_pass, given_up, warn};
+	static char bus[] = "pci", name[] = "0000:00:12.0",
+		    path[] = "/sys/devices/pci0000:00/0000:00:12.0";
+	static const struct device dev = {bus, name, path};
+	const struct request request = {.command = command,
+					.driver = driver,
+					.reset = RESET_AUTO};
+
+	fault.point = 0;
+	exposed = false;
+	*e = (struct error){0};
+	if (setjmp(killed))
+		return KILLED;
+	return command_run(&dev, &request, &supervisor, e) < 0 ? (int)e->status
+							       : STATUS_DONE;
+}
+
+static const struct action {
+	const char *text;
+	enum { PIN, HANDOFF, RELEASE, CLEAR_FLAG, UNBIND } kind;
+	int driver;
+} actions[] = {
+	{"pin none", PIN, NONE},
+	{"pin e1000e", PIN, HOST},
+	{"pin vfio-pci", PIN, VFIO},
+	{"pin uio_pci_generic", PIN, OTHER},
+	{"handoff none", HANDOFF, NONE},
+	{"handoff e1000e", HANDOFF, HOST},
+	{"handoff vfio-pci", HANDOFF, VFIO},
+	{"handoff uio_pci_generic", HANDOFF, OTHER},
+	{"release", RELEASE, NONE_SET},
+	{"another tool clears the flag", CLEAR_FLAG, 0},
+	{"another tool unbinds it", UNBIND, 0},
+};
+
+/* --- what must be so ----------------------------------------------------------- */
+
+static size_t now_at; /* the visit from which the world came about */
+static char how[128]; /* and how */
+static void tell_story(size_t visit);
+
+static void violated(const char *what, const struct error *e)
+{
+	tell_story(now_at);
+	fail("%s: %s: now on %s, flagged for %s, record '%s'; it said: %s", how, what,
+	     names[world.driver] ?: "-", names[world.flag] ?: "-", world.record, e->text);
+}
+
+static bool is_at_origin(const struct world *w)
+{
+	return w->driver == w->origin_driver && w->flag == w->origin_flag;
+}
+
+/* What the status says of the device. */
+static void check_status(const struct action *action, int status,
+			 const struct world *before, const struct error *e)
+{
+	bool same = world.driver == before->driver && world.flag == before->flag &&
+		    streq(world.record, before->record);
+	int flag = action->driver;
+	int driver = action->kind == PIN ? before->driver
+		     : flag == NONE	 ? NONE_SET
+					 : flag;
+	_cleanup_free_ char *state = NULL;
+
+	if (status == KILLED)
+		return;
+	if (status == STATUS_DONE && action->kind != RELEASE && exposed &&
+	    (before->driver || before->flag))
+		violated("it was without driver and flag", e);
+	if (status == STATUS_FAILED && !same)
+		violated("status 1, and not as it was", e);
+	if (status == STATUS_DONE && action->kind != RELEASE &&
+	    (world.driver != driver || world.flag != flag))
+		violated("status 0, and it is not so", e);
+	if (status == STATUS_DONE && action->kind == RELEASE && *world.record)
+		violated("released, and there is a record still", e);
+	if (status == STATUS_DONE && action->kind == RELEASE && *before->record &&
+	    !is_at_origin(&world))
+		violated("released, and not at home", e);
+	if (status == STATUS_BROKEN) {
+		struct binding is = {(char *)names[world.driver],
+				     (char *)names[world.flag]};
+
+		state = binding_text(&is);
+		if (!strstr(e->text, state) || !strstr(e->hint, "vfio-bind release "))
+			violated("status 4, and it does not say how the device is", e);
+	}
+}
+
+/* A device that was touched is on record, the record is believed, and a release brings it
+ * home. */
+static void check_way_home(void)
+{
+	const struct world left = world;
+	struct binding is = {(char *)names[world.driver], (char *)names[world.flag]};
+	struct record record = record_parse(world.record);
+	struct error e = {0};
+
+	if (!*world.record) {
+		if (!is_at_origin(&world))
+			violated("touched, and there is no record", &e);
+		return;
+	}
+	if (!record_believes(&record, &is))
+		violated("the record is not believed", &e);
+	record_clear(&record);
+	memset(&fault, 0, sizeof(fault));
+	if (run(COMMAND_RELEASE, NULL, &e) != STATUS_DONE || !is_at_origin(&world) ||
+	    *world.record)
+		violated("a release does not bring it home", &e);
+	world = left;
+}
+
+/* --- the walk ------------------------------------------------------------------ */
+
+/* The states that were met from this origin, nearest first, and how each came about. */
+static struct visit {
+	struct world world;
+	size_t from; /* the one before; of the first: itself */
+	int commands;
+	char how[128];
+} visits[8192];
+static size_t n_visits, n_runs, n_worlds;
+
+static void tell_story(size_t visit)
+{
+	if (visits[visit].from != visit)
+		tell_story(visits[visit].from);
+	fail("%s;", visits[visit].how);
+}
+
+/* The world is what came of @how. Returns whether it had not been met. */
+static bool visit(size_t from, int commands)
+{
+	for (size_t i = 0; i < n_visits; i++) {
+		if (memcmp(&visits[i].world, &world, sizeof(world)) == 0)
+			return false;
+	}
+	if (n_visits == ARRAY_SIZE(visits))
+		abort();
+	visits[n_visits] = (struct visit){world, from, commands, ""};
+	snprintf(visits[n_visits].how, sizeof(visits->how), "%s", how);
+	n_visits++;
+	n_worlds++;
+	return true;
+}
+
+/* Run the action on the world of visits[@from]. Returns how many points it had. */
+static int try(const struct action *action, size_t from)
+{
+	static const enum command commands[] = {[PIN] = COMMAND_PIN,
+						[HANDOFF] = COMMAND_HANDOFF,
+						[RELEASE] = COMMAND_RELEASE};
+	const struct world before = visits[from].world;
+	bool by_other = action->kind == CLEAR_FLAG || action->kind == UNBIND;
+	struct error e = {0};
+	int status, points;
+
+	now_at = from;
+	world = before;
+	world.faulted |= fault.kill_at || fault.fail_at;
+	snprintf(how, sizeof(how), "%s (killed at %d, failing at %d, %d%s)", action->text,
+		 fault.kill_at, fault.fail_at, fault.then_at,
+		 fault.then_all ? " and on" : "");
+	if (action->kind == CLEAR_FLAG) {
+		world.flag = NONE_SET;
+	} else if (action->kind == UNBIND) {
+		world.driver = NONE_SET;
+	} else {
+		status = run(commands[action->kind], names[action->driver], &e);
+		n_runs++;
+		check_status(action, status, &before, &e);
+	}
+	points = fault.point;
+	memset(&fault, 0, sizeof(fault));
+	/* Without a record, where it goes from here is where it is at home. */
+	if (!*world.record && !*before.record && (by_other || action->kind == RELEASE)) {
+		world.origin_driver = world.driver;
+		world.origin_flag = world.flag;
+	}
+	if (visit(from, visits[from].commands + 1))
+		check_way_home();
+	return points;
+}
+
+static void try_with_faults(const struct action *action, size_t from)
+{
+	int points = try(action, from);
+
+	if (visits[from].world.faulted)
+		return;
+	for (int n = 1; n <= points; n++) {
+		int with_undo;
+
+		fault.kill_at = n;
+		try(action, from);
+		fault.fail_at = n;
+		fault.then_all = true;
+		try(action, from);
+		fault.fail_at = n;
+		with_undo = try(action, from);
+		for (int m = n + 1; m <= with_undo; m++) {
+			fault.fail_at = n;
+			fault.then_at = m;
+			try(action, from);
+			fault.fail_at = n;
+			fault.kill_at = m;
+			try(action, from);
+		}
+	}
+}
+
+static void walk_from(int driver, int flag)
+{
+	memset(&world, 0, sizeof(world));
+	world.driver = world.origin_driver = driver;
+	world.flag = world.origin_flag = flag;
+	n_visits = 0;
+	snprintf(how, sizeof(how), "from %s, flagged for %s%s", names[driver] ?: "-",
+		 names[flag] ?: "-", flagged_only ? ", bound by its flag only" : "");
+	visit(0, 0);
+	for (size_t i = 0; i < n_visits && visits[i].commands < COMMANDS; i++) {
+		for (size_t a = 0; a < ARRAY_SIZE(actions); a++)
+			try_with_faults(&actions[a], i);
+	}
+}
+
+/* --- the plan by itself -------------------------------------------------------- */
+
+static void apply(const struct step *step)
+{
+	switch (step->kind) {
+	case STEP_FLAG:
+		world.flag = number_of(step->driver);
+		break;
+	case STEP_UNBIND:
+		CHECK(world.driver == number_of(step->driver));
+		world.driver = NONE_SET;
+		break;
+	case STEP_BIND:
+		CHECK(bind_to(number_of(step->driver)) == 0);
+		break;
+	case STEP_PROBE:
+		break;
+	}
+}
+
+/* From one binding to another it gets there, and is never exposed on the way; and from
+ * wherever it got to, the plan back leads back. */
+static void check_plan(int from_driver, int from_flag, int to_driver, int to_flag)
+{
+	struct binding from = {(char *)names[from_driver], (char *)names[from_flag]};
+	struct binding to = {(char *)names[to_driver], (char *)names[to_flag]};
+	bool forward = flagged_only || to_driver == VFIO || to_driver == OTHER;
+	bool back = flagged_only || from_driver == VFIO || from_driver == OTHER;
+	struct plan plan = binding_plan(&from, &to, forward);
+
+	CHECK(plan.n <= ARRAY_SIZE(plan.step));
+	CHECK(binding_equal(&from, &to) == (plan.n == 0));
+	for (size_t n = 0; n <= plan.n; n++) {
+		struct binding is;
+		struct plan undo;
+
+		world.driver = from_driver;
+		world.flag = from_flag;
+		for (size_t i = 0; i < n; i++)
+			apply(&plan.step[i]);
+		CHECK(n < plan.n || (world.driver == to_driver && world.flag == to_flag));
+		CHECK(n == 0 || n == plan.n || world.driver || world.flag ||
+		      plan.step[n].kind == STEP_BIND);
+		is = (struct binding){(char *)names[world.driver],
+				      (char *)names[world.flag]};
+		undo = binding_plan(&is, &from, back);
+		for (size_t i = 0; i < undo.n; i++)
+			apply(&undo.step[i]);
+		CHECK(world.driver == from_driver && world.flag == from_flag);
+	}
+}
+
+/* Every driver and every flag: where a device can be. */
+static void for_each_binding(void (*use)(int driver, int flag))
+{
+	for (int driver = 0; driver < N_NAMES; driver++) {
+		for (int flag = 0; flag < N_NAMES; flag++) {
+			if (driver != NONE)
+				use(driver, flag);
+		}
+	}
+}
+
+static int plan_driver, plan_flag;
+
+static void check_plan_to(int driver, int flag)
+{
+	check_plan(plan_driver, plan_flag, driver, flag);
+}
+
+static void check_plans_from(int driver, int flag)
+{
+	plan_driver = driver;
+	plan_flag = flag;
+	for_each_binding(check_plan_to);
+}
+
+int main(void)
+{
+	for_each_binding(check_plans_from);
+	flagged_only = true;
+	for_each_binding(check_plans_from);
+	ok("a plan from every binding to every other one, and back from every step");
+
+	flagged_only = false;
+	for_each_binding(walk_from);
+	ok("from every origin, no state that is left is disowned, and a release ends "
+	   "well");
+
+	flagged_only = true;
+	for_each_binding(walk_from);
+	ok("the same, of a VF that is bound by its flag only");
+	printf("# %zu runs of a command, %zu states\n", n_runs, n_worlds);
+	return done();
+}
