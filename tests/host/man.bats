@@ -134,13 +134,6 @@ man_options() {
 	same README "$source" "$(sed -n 's/^| \([0-9]\) |.*/\1/p' "$HERE/README.md")"
 }
 
-@test "the buses whose VFIO drivers it tells are those of the source" {
-	same drivers \
-		"$(sed -n '/^char \*driver_load_vfio/,/^}/p' "$HERE/lib/driver.c" |
-			sed -n 's/.*buses\[\] = {\(.*\)};/\1/p' | tr -d ' "' | tr , '\n' | sort)" \
-		"$(section COMMANDS | awk 'NF == 2 && $2 == "vfio-" $1 { print $1 }' | sort)"
-}
-
 @test "its default time-out is that of --help" {
 	same default "$(vfio-bind handoff --help | sed -n 's/.*(default \([0-9]*\)).*/\1/p')" \
 		"$(section OPTIONS | sed -n 's/.*The default is \([0-9]*\)\..*/\1/p')"

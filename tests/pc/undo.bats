@@ -179,6 +179,36 @@ teardown() {
 	done
 }
 
+@test "parked by the admin, two commands and an undo that fails: a release parks it again" {
+	modprobe pci-stub
+	echo none >"$(syspath "$tested")/driver_override"
+	echo "${tested#*/}" >"$DRIVERS/e1000e/unbind"
+	vfio_bind 0 handoff "$tested"
+	vfio_bind 0 pin "$tested" none
+	injected_run write EIO 1+ "$DRIVERS/pci-stub/bind" "$DRIVERS/vfio-pci/bind" -- \
+		handoff "$tested" pci-stub
+	((status == 4))
+	names_state "$tested"
+	bash -e <<<"$(hint_of "$output")"
+	device_is "$tested" none none
+	[[ ! -e $(record_of "$tested") ]]
+}
+
+@test "another tool clears the flag, or unbinds it: it goes home all the same" {
+	local path
+	path=$(syspath "$tested")
+	vfio_bind 0 handoff "$tested"
+	echo >"$path/driver_override"
+	vfio_bind 0 release --all
+	is_home "$tested" e1000e
+	vfio_bind 0 handoff "$tested"
+	echo >"$path/driver_override"
+	echo "${tested#*/}" >"$DRIVERS/vfio-pci/unbind"
+	vfio_bind 0 handoff "$tested"
+	vfio_bind 0 release --all
+	is_home "$tested" e1000e
+}
+
 # --- a virtual function goes home to a driver that the kernel does not bind by itself ----
 
 @test "a VF with sriov_drivers_autoprobe 0: each write of handoff and release fails in turn" {
