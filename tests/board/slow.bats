@@ -220,6 +220,18 @@ slowed() {
 	are_home vbtest.0
 }
 
+@test "a release whose module takes long to load is refused, and nothing is touched" {
+	vfio_bind 0 handoff "$NIC" none
+	modprobe -r xgmac
+	slowed finit_module "" release -t "$DEADLINE" "$NIC"
+	((status == 3))
+	[[ ${lines[0]} == "vfio-bind: $NIC: timed out: the kernel is not done with: modprobe xgmac" ]]
+	device_is "$NIC" none none
+	[[ -e $(record_of "$NIC") ]]
+	vfio_bind 0 release "$NIC"
+	is_home "$NIC" "$NIC_DRIVER"
+}
+
 @test "a release whose time is up tries a deferred probe again all the same" {
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	echo 3 >$PARAMETERS/host_probe_defer
