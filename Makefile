@@ -5,34 +5,55 @@ SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 BUILD ?= build
+PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
+LIBRARIES := libkmod libudev smartcols
 override CFLAGS += -std=gnu17 -Wall -Wextra
 override CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"'
+LDLIBS = $(shell $(PKG_CONFIG) --libs $(LIBRARIES))
 
 SOURCES := vfio-bind.c $(wildcard lib/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 
 all: $(BUILD)/vfio-bind
 
 $(BUILD)/vfio-bind: $(OBJECTS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lkmod -ludev -lsmartcols
+	$(LINK.o) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(COMPILE.c) -MMD -MP -o $@ $<
 
 # Programs that the tests need: a VFIO user, a killer...
 tools: $(TOOLS)
 
 $(BUILD)/tools/%: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $<
+	$(LINK.c) -o $@ $<
 
--include $(OBJECTS:.o=.d)
+# Tests of functions.
+unit: $(UNITS)
+
+# Each __wrap_NAME() of a unit test takes the place of lib/'s NAME().
+wraps = $(shell grep -o '\b__wrap_[a-z_]*' $(1) | sort -u | sed 's/__wrap_/-Wl,--wrap=/')
+
+$(UNITS): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(filter $(BUILD)/lib/%,$(OBJECTS))
+	@mkdir -p $(@D)
+	$(LINK.o) $(call wraps,tests/unit/$*.c) -o $@ $^ $(LDLIBS)
+
+-include $(OBJECTS:.o=.d) $(UNITS:$(BUILD)/%=$(BUILD)/tests/%.d)
 
 check:
 	tests/check
+
+check-fast:
+	tests/fast $(BUILD)
+
+sanitize:
+	$(MAKE) check-fast BUILD=$(BUILD)/sanitized \
+		CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 demo:
 	tests/board/demo
@@ -49,7 +70,16 @@ install: all
 	install -D -m 644 man/vfio-bind.8 $(DESTDIR)$(MANDIR)/man8/vfio-bind.8
 	install -D -m 644 completion/vfio-bind $(DESTDIR)$(COMPLETIONDIR)/vfio-bind
 
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/vfio-bind $(DESTDIR)$(MANDIR)/man8/vfio-bind.8 \
+		$(DESTDIR)$(COMPLETIONDIR)/vfio-bind
+
+# What is committed, as a release.
+dist:
+	@mkdir -p $(BUILD)
+	git archive --prefix=vfio-bind-$(VERSION)/ -o $(BUILD)/vfio-bind-$(VERSION).tar.gz HEAD
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools check demo bench lint install clean
+.PHONY: all tools unit check check-fast sanitize demo bench lint install uninstall dist clean

@@ -1,46 +1,78 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the unit tests print: TAP, as bats does. */
+/* A unit test: a main() full of ok() that ends with "return done();". Prints TAP. */
 #pragma once
 
-#include "../../lib/util.h"
-
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
-static int test_number, test_failures;
-static bool test_failed; /* the one that runs now */
+static unsigned int tests, failures;
 
-/* The test that runs now fails: say why, the first few times. */
-static inline void __attribute__((format(printf, 1, 2))) fail(const char *fmt, ...)
+/* Count a test, named as by printf. Returns whether it holds. */
+static inline bool __attribute__((format(printf, 2, 3)))
+ok(bool holds, const char *name, ...)
 {
 	va_list args;
 
-	test_failed = true;
-	if (++test_failures > 10)
+	printf("%sok %u ", holds ? "" : "not ", ++tests);
+	va_start(args, name);
+	vprintf(name, args);
+	va_end(args);
+	putchar('\n');
+	failures += !holds;
+	return holds;
+}
+
+/* Are both the same text, or both NULL? What it is and what it should be is said. */
+static inline bool same(const char *is, const char *expected, const char *name)
+{
+	bool holds = is && expected ? strcmp(is, expected) == 0 : is == expected;
+
+	ok(holds, "%s", name);
+	if (!holds)
+		printf("# it is: %s\n# and not: %s\n", is ? is : "(NULL)",
+		       expected ? expected : "(NULL)");
+	return holds;
+}
+
+/* The condition is its own name. */
+#define CHECK(condition) ok((condition), "%s:%d: %s", __FILE__, __LINE__, #condition)
+
+/* Of a test that looks many times: what is not so is said, the first few times. */
+static unsigned int complaints;
+
+static inline void __attribute__((format(printf, 1, 2))) complain(const char *what, ...)
+{
+	va_list args;
+
+	if (++complaints > 10)
 		return;
 	printf("# ");
-	va_start(args, fmt);
-	vprintf(fmt, args);
+	va_start(args, what);
+	vprintf(what, args);
 	va_end(args);
 	putchar('\n');
 }
 
-#define CHECK(condition)                                                                 \
+#define EXPECT(condition)                                                                \
 	do {                                                                             \
 		if (!(condition))                                                        \
-			fail("%s:%d: not so: %s", __FILE__, __LINE__, #condition);       \
+			complain("%s:%d: not so: %s", __FILE__, __LINE__, #condition);   \
 	} while (0)
 
-/* Ends a test: everything since the one before was about @name. */
-static inline void ok(const char *name)
+/* No complaint since the last call of it? For ok(). */
+static inline bool content(void)
 {
-	printf("%sok %d %s\n", test_failed ? "not " : "", ++test_number, name);
-	test_failed = false;
+	bool holds = complaints == 0;
+
+	complaints = 0;
+	return holds;
 }
 
-/* The number of tests comes last. Returns main()'s status. */
+/* The plan, and main()'s status. */
 static inline int done(void)
 {
-	printf("1..%d\n", test_number);
-	return test_failures != 0;
+	printf("1..%u\n", tests);
+	return failures > 0;
 }

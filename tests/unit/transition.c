@@ -315,8 +315,9 @@ static void tell_story(size_t visit);
 static void violated(const char *what, const struct error *e)
 {
 	tell_story(now_at);
-	fail("%s: %s: now on %s, flagged for %s, record '%s'; it said: %s", how, what,
-	     names[world.driver] ?: "-", names[world.flag] ?: "-", world.record, e->text);
+	complain("%s: %s: now on %s, flagged for %s, record '%s'; it said: %s", how, what,
+		 names[world.driver] ?: "-", names[world.flag] ?: "-", world.record,
+		 e->text);
 }
 
 static bool is_at_origin(const struct world *w)
@@ -400,7 +401,7 @@ static void tell_story(size_t visit)
 {
 	if (visits[visit].from != visit)
 		tell_story(visits[visit].from);
-	fail("%s;", visits[visit].how);
+	complain("%s;", visits[visit].how);
 }
 
 /* The world is what came of @how. Returns whether it had not been met. */
@@ -508,11 +509,11 @@ static void apply(const struct step *step)
 		world.flag = number_of(step->driver);
 		break;
 	case STEP_UNBIND:
-		CHECK(world.driver == number_of(step->driver));
+		EXPECT(world.driver == number_of(step->driver));
 		world.driver = NONE_SET;
 		break;
 	case STEP_BIND:
-		CHECK(bind_to(number_of(step->driver)) == 0);
+		EXPECT(bind_to(number_of(step->driver)) == 0);
 		break;
 	case STEP_PROBE:
 		break;
@@ -529,8 +530,8 @@ static void check_plan(int from_driver, int from_flag, int to_driver, int to_fla
 	bool back = flagged_only || from_driver == VFIO || from_driver == OTHER;
 	struct plan plan = binding_plan(&from, &to, forward);
 
-	CHECK(plan.n <= ARRAY_SIZE(plan.step));
-	CHECK(binding_equal(&from, &to) == (plan.n == 0));
+	EXPECT(plan.n <= ARRAY_SIZE(plan.step));
+	EXPECT(binding_equal(&from, &to) == (plan.n == 0));
 	for (size_t n = 0; n <= plan.n; n++) {
 		struct binding is;
 		struct plan undo;
@@ -539,15 +540,16 @@ static void check_plan(int from_driver, int from_flag, int to_driver, int to_fla
 		world.flag = from_flag;
 		for (size_t i = 0; i < n; i++)
 			apply(&plan.step[i]);
-		CHECK(n < plan.n || (world.driver == to_driver && world.flag == to_flag));
-		CHECK(n == 0 || n == plan.n || world.driver || world.flag ||
-		      plan.step[n].kind == STEP_BIND);
+		EXPECT(n < plan.n ||
+		       (world.driver == to_driver && world.flag == to_flag));
+		EXPECT(n == 0 || n == plan.n || world.driver || world.flag ||
+		       plan.step[n].kind == STEP_BIND);
 		is = (struct binding){(char *)names[world.driver],
 				      (char *)names[world.flag]};
 		undo = binding_plan(&is, &from, back);
 		for (size_t i = 0; i < undo.n; i++)
 			apply(&undo.step[i]);
-		CHECK(world.driver == from_driver && world.flag == from_flag);
+		EXPECT(world.driver == from_driver && world.flag == from_flag);
 	}
 }
 
@@ -581,16 +583,18 @@ int main(void)
 	for_each_binding(check_plans_from);
 	flagged_only = true;
 	for_each_binding(check_plans_from);
-	ok("a plan from every binding to every other one, and back from every step");
+	ok(content(), "a plan from every binding to every other one, and back from every "
+		      "step");
 
 	flagged_only = false;
 	for_each_binding(walk_from);
-	ok("from every origin, no state that is left is disowned, and a release ends "
+	ok(content(),
+	   "from every origin, no state that is left is disowned, and a release ends "
 	   "well");
 
 	flagged_only = true;
 	for_each_binding(walk_from);
-	ok("the same, of a VF that is bound by its flag only");
+	ok(content(), "the same, of a VF that is bound by its flag only");
 	printf("# %zu runs of a command, %zu states\n", n_runs, n_worlds);
 	return done();
 }

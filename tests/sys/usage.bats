@@ -1,0 +1,117 @@
+#!/usr/bin/env bats
+# Who would be hurt: in use by the host.
+
+load sys
+
+# in_use TEXT DEVICE: refused for that, but not with --force.
+in_use() {
+	expect 3 "vfio-bind: $2: in use: $1
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n "$2" none
+	run -0 vfio-bind handoff -nf "$2" none
+	[[ $output == "echo none > "* ]]
+}
+
+free() {
+	run -0 vfio-bind handoff -n "$1" none
+}
+
+@test "an interface with an address, and what stands on it" {
+	local net="$PCI/0000:00:12.0/net"
+	ip link set lo up
+	changing
+	cp -a "$net/eth0" "$net/lo"
+	in_use "interface lo is up with address 127.0.0.1; interface lo is up with address ::1" \
+		0000:00:12.0 ||
+		in_use "interface lo is up with address 127.0.0.1" 0000:00:12.0
+	ip link set lo down
+	free 0000:00:12.0
+	ln -s ../../lo "$net/eth0/upper_lo"
+	in_use "interface eth0 is below lo" 0000:00:12.0
+	mkdir -p /sys/devices/virtual/net/{br0/bridge,bond0/bonding}
+	ln -s ../../../../virtual/net/br0 "$net/eth0/upper_br0"
+	ln -sfn ../../../../virtual/net/bond0 "$net/eth0/upper_bond0"
+	rm "$net/eth0/upper_lo"
+	in_use "interface eth0 is in bond bond0; interface eth0 is in bridge br0" 0000:00:12.0
+}
+
+SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
+
+@test "a disk that is mounted or held" {
+	local number
+	free 0000:00:1f.2
+	mkdir -p /run/mounted
+	mount -t tmpfs vb /run/mounted
+	number=$(mountpoint -d /run/mounted)
+	attribute "$SDA/sda1/dev" "$number"
+	in_use "sda1 is mounted on /run/mounted" 0000:00:1f.2
+	# By what is stacked on it.
+	attribute "$SDA/sda1/dev" 1023:1
+	mkdir -p /sys/devices/virtual/block/dm-0/{holders,dm} "$SDA/sda1/holders"
+	ln -s ../../devices/virtual/block/dm-0 /sys/class/block/dm-0
+	: >"$SDA/sda1/holders/dm-0"
+	echo 1023:9 >/sys/devices/virtual/block/dm-0/dev
+	echo vg-root >/sys/devices/virtual/block/dm-0/dm/name
+	in_use "sda1 is held by dm-0" 0000:00:1f.2
+	echo "$number" >/sys/devices/virtual/block/dm-0/dev
+	in_use "sda1 -> dm-0 (vg-root) is mounted on /run/mounted" 0000:00:1f.2
+	rm /sys/devices/virtual/block/dm-0/dm/name
+	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
+	umount /run/mounted
+}
+
+@test "a disk that is swapped on" {
+	if ! mknod /dev/vb-swap b 1023 1; then skip "no node can be made here"; fi
+	changing
+	echo "Filename Type Size Used Priority
+/dev/vb-swap partition 1 0 -2" >"$MADE_UP/swaps"
+	in_use "sda1 is swapped on" 0000:00:1f.2
+	rm /dev/vb-swap
+}
+
+@test "a multipath disk, by each controller" {
+	changing
+	mkdir -p /run/mounted
+	mount -t tmpfs vb /run/mounted
+	mountpoint -d /run/mounted >/sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1/dev
+	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.1
+	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.2
+	umount /run/mounted
+}
+
+@test "consumers that would be unbound too" {
+	local link="$PCI/0000:00:10.0/consumer:platform:half"
+	changing
+	mkdir -p "$link" "$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3"
+	echo available >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
+	echo active >"$link/status"
+	in_use "its consumer platform:half would be unbound too" 0000:00:10.0
+	echo 1 >"$link/sync_state_only"
+	free 0000:00:10.0
+	echo active >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
+	in_use "its consumer pci:0000:00:1f.3 would be unbound too" 0000:00:10.0
+}
+
+@test "the only console" {
+	changing
+	mkdir -p /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
+	echo "(S) dummy device" >/sys/class/vtconsole/vtcon0/name
+	echo 0 >/sys/class/vtconsole/vtcon0/bind
+	echo "(M) frame buffer device" >/sys/class/vtconsole/vtcon1/name
+	echo 1 >/sys/class/vtconsole/vtcon1/bind
+	free 0000:00:02.0 # no framebuffer
+	mkdir -p "$PCI/0000:00:02.0/graphics/fb0"
+	ln -s ../../devices/pci0000:00/0000:00:02.0/graphics/fb0 /sys/class/graphics/fb0
+	ln -s ../../../0000:00:02.0 "$PCI/0000:00:02.0/graphics/fb0/device"
+	in_use "fb0 has the only console of this host" 0000:00:02.0
+	echo 0 >/sys/class/vtconsole/vtcon1/bind
+	free 0000:00:02.0 # no console on it
+	echo 1 >/sys/class/vtconsole/vtcon1/bind
+	# That of the firmware is on the display that was booted with.
+	rm -r /sys/class/graphics/fb0
+	mkdir -p /sys/devices/platform/half/graphics/fb0
+	ln -s ../../devices/platform/half/graphics/fb0 /sys/class/graphics/fb0
+	ln -s ../../../half /sys/devices/platform/half/graphics/fb0/device
+	in_use "fb0 has the only console of this host" 0000:00:02.0
+	echo 0 >"$PCI/0000:00:02.0/boot_vga"
+	free 0000:00:02.0
+}
