@@ -199,7 +199,7 @@ static struct devices find_operands(bool changing)
 				fail(NULL, &e);
 			continue;
 		}
-		if (changing && device_check_override(&dev, &e) < 0) {
+		if (changing && device_check_flag(&dev, &e) < 0) {
 			fail(dev.name, &e);
 			continue;
 		}

@@ -312,18 +312,18 @@ static int bind_candidate(const struct device *dev, const struct patience *patie
 
 	for (size_t i = 0; i < candidates.n; i++) {
 		struct step step = {STEP_BIND, candidates.name[i]};
-		struct error failed;
+		struct error answer;
 		int err;
 
 		if (!driver_has_bind(dev->bus, candidates.name[i]))
 			continue; /* it cannot be asked */
-		err = bind(dev, &step, patience, &failed);
+		err = bind(dev, &step, patience, &answer);
 		if (err == 0)
 			return 0;
 		if (err == -ENODEV) /* it does not match */
 			continue;
 		result = err;
-		*e = failed;
+		*e = answer;
 	}
 	return result;
 }
@@ -411,7 +411,9 @@ const char *binding_no_reset(const struct device *dev, const char *driver)
 	bool vfio = driver_is_vfio(driver);
 
 	if (sysfs_has(dev->path, "reset"))
-		return driver && !vfio ? "a host driver would have it" : NULL;
+		return driver && !vfio
+			       ? "a device is not reset while a host driver has it"
+			       : NULL;
 	if (streq(dev->bus, "pci"))
 		return "it has no reset attribute";
 	return vfio ? NULL

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-char *device_override_value(char *text)
+char *device_flag_value(char *text)
 {
 	if (text && (*text == '\0' || streq(text, "(null)"))) {
 		free(text);
@@ -26,7 +26,7 @@ int device_binding(const struct device *dev, struct binding *binding, struct err
 		return error_set(e, STATUS_FAILED, "cannot read driver_override: %s",
 				 errno == ENOENT ? "the device is gone"
 						 : strerror(errno));
-	binding->driver_override = device_override_value(text);
+	binding->driver_override = device_flag_value(text);
 	binding->driver = sysfs_link(dev->path, "driver");
 	return 0;
 }
@@ -245,15 +245,15 @@ static void match_bus_and_name(struct devices *matches, const char *name)
 /* Drop those that cannot be flagged, if another can. */
 static void narrow(struct devices *matches)
 {
-	bool any_override = false;
+	bool any_flag = false;
 	size_t kept = 0;
 
 	for (size_t i = 0; i < matches->n; i++)
-		any_override |= sysfs_has(matches->dev[i].path, "driver_override");
+		any_flag |= sysfs_has(matches->dev[i].path, "driver_override");
 	for (size_t i = 0; i < matches->n; i++) {
 		struct device dev = matches->dev[i];
 
-		if (!any_override || sysfs_has(dev.path, "driver_override"))
+		if (!any_flag || sysfs_has(dev.path, "driver_override"))
 			matches->dev[kept++] = dev;
 		else
 			device_clear(&dev);
@@ -284,14 +284,14 @@ int device_find(const char *name, struct device *dev, struct error *e)
 				 *name ? name : "''", strlen(name) > 64 ? "..." : "");
 	if (found.n > 1) {
 		error_set(e, STATUS_USAGE, "%s: ambiguous: %s", name, list);
-		return error_hint(e, "name it with its bus");
+		return error_hint(e, "name it with its bus, as BUS/NAME");
 	}
 	*dev = found.dev[0];
 	found.n = 0; /* it is the caller's now */
 	return 0;
 }
 
-int device_check_override(const struct device *dev, struct error *e)
+int device_check_flag(const struct device *dev, struct error *e)
 {
 	_cleanup_free_ char *above = copy(dev->path);
 

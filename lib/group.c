@@ -64,7 +64,7 @@ static const char *why_no_iommu(void)
 		return "no IOMMU of this machine is in front of it";
 	for (char *rest = line, *word; (word = strsep(&rest, " ")) != NULL;) {
 		on |= starts_with(word, "intel_iommu=on");
-		for (size_t i = 0; i < sizeof(off) / sizeof(*off); i++) {
+		for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
 			if (streq(word, off[i].parameter))
 				return off[i].advice;
 		}
@@ -86,7 +86,7 @@ static int hint_no_iommu(struct error *e)
 {
 	const char *why = why_no_iommu();
 	const char *mode = sysfs_has(NOIOMMU_DIR, NOIOMMU_MODE)
-				   ? "if that is acceptable: echo Y > " NOIOMMU_DIR
+				   ? "or to go without an IOMMU: echo Y > " NOIOMMU_DIR
 				     "/" NOIOMMU_MODE
 				   : NULL;
 

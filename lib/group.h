@@ -20,5 +20,5 @@ struct devices group_members(const struct device *dev);
  * Returns 0, with *@unconfined telling whether nothing will confine the device's DMA, or
  * -1 with @e (STATUS_REFUSED): no group, or members that make it not viable
  * (vfio_group_set_container and iommu_group_claim_dma_owner in the kernel). */
-int group_check(const struct device *dev, const struct devices *together,
-		bool *unconfined, struct error *e);
+_must_check_ int group_check(const struct device *dev, const struct devices *together,
+			     bool *unconfined, struct error *e);

@@ -20,7 +20,7 @@ bool pci_is_display(const struct device *dev);
 size_t pci_vfs(const struct device *dev);
 
 /* The PF of this VF. Returns 0 with @pf to be cleared, or -1: it is no VF. */
-int pci_pf(const struct device *dev, struct device *pf);
+_must_check_ int pci_pf(const struct device *dev, struct device *pf);
 
 /* Is it a VF that the kernel binds only with a driver_override, as the admin has set
  * sriov_drivers_autoprobe of its PF to 0 (pci_device_can_probe)? */

@@ -45,7 +45,7 @@ static void add_multipath(struct names *disks, const char *path)
 
 /* The syspaths of the device's own interfaces ("net") or disks and partitions ("block").
  */
-static struct names functions(const struct device *dev, const char *subsystem)
+static struct names functions_of(const struct device *dev, const char *subsystem)
 {
 	/* A walk takes long, and without a driver there is nothing to find. */
 	struct udev *udev = sysfs_has(dev->path, "driver") ? udev_new() : NULL;
@@ -168,7 +168,13 @@ static void swaps_check(const char *chain, dev_t number, char **uses)
 		fclose(file);
 }
 
-/* Has somebody opened it exclusively? A mount in another namespace has, for one. */
+/* Tries to open a disk exclusively, and the pause between two: another worker may try the
+ * same with a disk that both their devices lead to. */
+#define EXCLUSIVE_TRIES 5
+#define EXCLUSIVE_PAUSE (10 * MSEC)
+
+/* Has a process opened the disk exclusively (O_EXCL)? The kernel has, for a mount in
+ * another mount namespace, which mountinfo does not show. */
 static bool opened_exclusively(const char *path)
 {
 	_cleanup_free_ char *node = format("/dev/%s", last_component(path));
@@ -178,12 +184,11 @@ static bool opened_exclusively(const char *path)
 		if (*c == '!')
 			*c = '/';
 	}
-	/* Another worker may ask the same of a disk that both their devices lead to. */
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < EXCLUSIVE_TRIES; i++) {
 		fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
 		if (fd >= 0 || errno != EBUSY)
 			return false;
-		sleep_for(10 * MSEC);
+		sleep_for(EXCLUSIVE_PAUSE);
 	}
 	return true;
 }
@@ -281,8 +286,8 @@ static void console_check(const struct device *dev, char **uses)
 
 int usage_check(const struct device *dev, struct error *e)
 {
-	_cleanup_names_ struct names interfaces = functions(dev, "net");
-	_cleanup_names_ struct names disks = functions(dev, "block");
+	_cleanup_names_ struct names interfaces = functions_of(dev, "net");
+	_cleanup_names_ struct names disks = functions_of(dev, "block");
 	struct ifaddrs *addresses = NULL;
 	_cleanup_free_ char *uses = NULL;
 
@@ -316,8 +321,8 @@ char *usage_names(const struct device *dev)
 	static const char *const subsystems[] = {"net", "block"};
 	char *list = NULL;
 
-	for (size_t i = 0; i < 2; i++) {
-		_cleanup_names_ struct names paths = functions(dev, subsystems[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(subsystems); i++) {
+		_cleanup_names_ struct names paths = functions_of(dev, subsystems[i]);
 
 		for (size_t j = 0; j < paths.n; j++)
 			append(&list, ",", "%s", last_component(paths.name[j]));

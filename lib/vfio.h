@@ -53,5 +53,5 @@ bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
  * viable, and with @reset the device has been opened (nothing mapped), reset and closed.
  * Waits until @deadline while the kernel says EAGAIN.
  * Returns 0 or -1 with @e (STATUS_FAILED). */
-int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
-		struct error *e);
+_must_check_ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
+			     struct error *e);

@@ -33,17 +33,18 @@ struct message {
 	struct error error;
 };
 
-#define SET_FAILED "another device of its IOMMU group cannot be taken"
+#define GROUP_FAILED "another device of its IOMMU group cannot be taken"
 
 /* What the parent says to a worker, in one byte. */
 #define GO 'g'
 #define STOP_INTERRUPTED 'i'
 #define STOP_TIMED_OUT 't'
-#define STOP_SET_FAILED 's'
+#define STOP_GROUP_FAILED 's'
 
 struct worker {
 	const struct device *dev;
-	char *set; /* workers of the same set go all or none; NULL: it goes alone */
+	char *group; /* IOMMU group number: all workers of one group get there, or none;
+			NULL: this device stands alone */
 	struct vfio_nodes nodes; /* read at the start: they go with the unbind */
 	pid_t pid;		 /* 0: not started */
 	int socket;		 /* -1: not started, or finished */
@@ -70,13 +71,13 @@ struct workers {
 
 /* --- the child ----------------------------------------------------------------- */
 
-static int parent = -1;	    /* the socket to it */
-static int64_t deadline;    /* monotonic ns */
-static const char *stopped; /* why the worker gives up; NULL: it does not */
+static int to_parent = -1;	/* the worker's end of the socket */
+static int64_t deadline;	/* monotonic ns */
+static const char *stop_reason; /* why this worker gives up; NULL: it does not */
 
 static void say(const struct message *message)
 {
-	send(parent, message, sizeof(*message), MSG_NOSIGNAL);
+	send(to_parent, message, sizeof(*message), MSG_NOSIGNAL);
 }
 
 static void say_text(enum what what, const char *text)
@@ -105,9 +106,9 @@ static void say_warning(const char *text)
 /* The parent has said @word, which is not GO. */
 static void hear_stop(char word)
 {
-	stopped = word == STOP_SET_FAILED  ? SET_FAILED
-		  : word == STOP_TIMED_OUT ? "timed out"
-					   : "interrupted";
+	stop_reason = word == STOP_GROUP_FAILED ? GROUP_FAILED
+		      : word == STOP_TIMED_OUT	? "timed out"
+						: "interrupted";
 }
 
 static const char *given_up(void)
@@ -115,14 +116,14 @@ static const char *given_up(void)
 	char word = STOP_INTERRUPTED; /* stays, if the parent has gone */
 	ssize_t n;
 
-	if (stopped)
-		return stopped;
-	n = recv(parent, &word, 1, MSG_DONTWAIT);
+	if (stop_reason)
+		return stop_reason;
+	n = recv(to_parent, &word, 1, MSG_DONTWAIT);
 	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
 		hear_stop(word);
 	else if (now() >= deadline)
-		stopped = "timed out";
-	return stopped;
+		stop_reason = "timed out";
+	return stop_reason;
 }
 
 /* Say that the phase is over, and wait for GO, which the parent says when all workers of
@@ -139,12 +140,12 @@ static bool may_pass(enum phase phase)
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
-	recv(parent, &word, 1, 0);
+	recv(to_parent, &word, 1, 0);
 	if (word != GO)
 		hear_stop(word);
 	else if (phase == PHASE_READY)
 		prctl(PR_SET_PDEATHSIG, 0);
-	return !stopped;
+	return !stop_reason;
 }
 
 static void __attribute__((noreturn))
@@ -157,7 +158,7 @@ work(const struct device *dev, const struct request *request, int socket)
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	parent = detach(socket);
+	to_parent = detach(socket);
 	deadline = request->deadline;
 	sysfs_listen(&listener);
 	if (command_run(dev, request, &supervisor, &result.error) == 0)
@@ -181,7 +182,7 @@ static void finish(const struct workers *workers, struct worker *worker,
 }
 
 /* May the worker have changed anything? */
-static bool touching(const struct worker *worker)
+static bool may_have_written(const struct worker *worker)
 {
 	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
 }
@@ -193,11 +194,11 @@ static void hear_death(const struct workers *workers, struct worker *worker)
 	int status = 0; /* unknown, if SIGCHLD is ignored */
 
 	waitpid(worker->pid, &status, 0);
-	error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_FAILED,
+	error_set(&e, may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED,
 		  "its worker (pid %d) was killed%s%s", worker->pid,
 		  WIFSIGNALED(status) ? " by SIG" : "",
 		  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
-	if (touching(worker))
+	if (may_have_written(worker))
 		error_hint(&e, "to put it back: vfio-bind release %s/%s",
 			   worker->dev->bus, worker->dev->name);
 	finish(workers, worker, &e);
@@ -271,17 +272,17 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 		error_set(e, STATUS_REFUSED, "%s: locked by %s%s", reason, locker, held);
 		error_hint(e, "try again when that process has ended; do not kill it");
 	} else if (worker->in_step) {
-		error_set(e, touching(worker) ? STATUS_BROKEN : STATUS_REFUSED,
+		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
 			  "%s: the kernel is not done with: %s%s", reason, worker->step,
 			  held);
-		if (touching(worker))
+		if (may_have_written(worker))
 			error_hint(e, "%s when it is; pid %d waits for it",
 				   workers->request->command == COMMAND_RELEASE
 					   ? "the release is completed"
 					   : "the device is put back",
 				   worker->pid);
-	} else if (touching(worker)) {
-		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at it%s",
+	} else if (may_have_written(worker)) {
+		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at work%s",
 			  reason, worker->pid, held);
 		error_hint(e, "to see how it ends: vfio-bind list %s/%s",
 			   worker->dev->bus, worker->dev->name);
@@ -333,17 +334,17 @@ static int start(struct worker *worker, const struct request *request, struct er
 	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
 
-/* --- sets ---------------------------------------------------------------------- */
+/* --- groups -------------------------------------------------------------------- */
 
-static bool same_set(const struct worker *a, const struct worker *b)
+static bool same_group(const struct worker *a, const struct worker *b)
 {
-	return a == b || (a->set && streq(a->set, b->set));
+	return a == b || (a->group && streq(a->group, b->group));
 }
 
-static bool set_failed(const struct workers *workers, const struct worker *worker)
+static bool group_failed(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
-		if (same_set(&workers->worker[i], worker) && workers->worker[i].failed)
+		if (same_group(&workers->worker[i], worker) && workers->worker[i].failed)
 			return true;
 	}
 	return false;
@@ -354,7 +355,7 @@ static bool set_failed(const struct workers *workers, const struct worker *worke
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
-		if (same_set(&workers->worker[i], worker) &&
+		if (same_group(&workers->worker[i], worker) &&
 		    workers->worker[i].reached < PHASE_LOCKED)
 			return false;
 	}
@@ -366,7 +367,7 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 	for (size_t i = 0; i < workers->n; i++) {
 		const struct worker *other = &workers->worker[i];
 
-		if (!same_set(other, worker))
+		if (!same_group(other, worker))
 			continue;
 		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
@@ -393,16 +394,17 @@ static void advance(struct workers *workers)
 
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
-		bool failed = set_failed(workers, worker);
+		bool failed = group_failed(workers, worker);
 		struct error e;
 
 		if (worker->finished)
 			continue;
 		if (failed && !worker->pid) {
-			error_set(&e, STATUS_REFUSED, SET_FAILED ": nothing was touched");
+			error_set(&e, STATUS_REFUSED,
+				  GROUP_FAILED ": nothing was touched");
 			finish(workers, worker, &e);
 		} else if (failed && !worker->told_to_stop) {
-			tell_stop(worker, STOP_SET_FAILED);
+			tell_stop(worker, STOP_GROUP_FAILED);
 		} else if (!worker->pid && may_start(workers, worker)) {
 			if (start(worker, workers->request, &e) < 0) {
 				finish(workers, worker, &e);
@@ -506,7 +508,7 @@ static bool all_finished(const struct workers *workers)
 static void give_up(const struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
-	bool stuck = touching(worker) ? worker->in_step : !waits;
+	bool stuck = may_have_written(worker) ? worker->in_step : !waits;
 
 	if (!stuck && !worker->given_grace && !workers->hurry) {
 		tell_stop(worker, STOP_TIMED_OUT);
@@ -536,9 +538,9 @@ static struct workers make_workers(const struct request *request,
 			.dev = &devices->dev[i],
 			.socket = -1,
 			.give_up_at = request->deadline + GRACE,
-			.set = request->command == COMMAND_HANDOFF
-				       ? group_number(&devices->dev[i])
-				       : NULL,
+			.group = request->command == COMMAND_HANDOFF
+					 ? group_number(&devices->dev[i])
+					 : NULL,
 		};
 	return workers;
 }
@@ -566,7 +568,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 		advance(&workers);
 	}
 	for (size_t i = 0; i < workers.n; i++)
-		free(workers.worker[i].set);
+		free(workers.worker[i].group);
 	free(workers.worker);
 	close(signals);
 	sigprocmask(SIG_SETMASK, &before, NULL);
