@@ -13,16 +13,18 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-/* How long after the deadline the parent waits for the word of a worker that is not
- * stuck; and for each further step, as of an undo, that begins after the deadline. */
+/* After the deadline the parent waits this long for a last message of each worker. */
 #define GRACE (500 * MSEC)
+
+/* A worker that is not stuck gets this long more, and so much again for each step (of an
+ * undo, say) that it begins after the deadline. */
 #define GRACE_STEP (5 * SEC)
 
-/* What a worker says to the parent. */
+/* Messages of a worker to the parent. */
 enum what {
-	WHAT_PHASE, /* the worker is at the end of this phase, and waits for GO */
-	WHAT_STEP,  /* the kernel is about to be told what error.text says */
-	WHAT_ENDED, /* the kernel has answered */
+	WHAT_PHASE, /* the worker has ended this phase, and waits for GO */
+	WHAT_STEP,  /* the worker is about to make the step in error.text */
+	WHAT_ENDED, /* the kernel has answered that step */
 	WHAT_WARNING,
 	WHAT_RESULT,
 };
@@ -35,7 +37,7 @@ struct message {
 
 #define GROUP_FAILED "another device of its IOMMU group cannot be taken"
 
-/* What the parent says to a worker, in one byte. */
+/* Words of the parent to a worker, one byte each. */
 #define GO 'g'
 #define STOP_INTERRUPTED 'i'
 #define STOP_TIMED_OUT 't'
@@ -45,17 +47,20 @@ struct worker {
 	const struct device *dev;
 	char *group; /* IOMMU group number: all workers of one group get there, or none;
 			NULL: this device stands alone */
-	struct vfio_nodes nodes; /* read at the start: they go with the unbind */
+	struct vfio_nodes nodes; /* read before the worker starts: the unbind removes
+				    them, but a holder is still found by their names */
 	pid_t pid;		 /* 0: not started */
 	int socket;		 /* -1: not started, or finished */
-	enum phase reached, allowed;
+	enum phase reached;	 /* the last phase that the worker has ended */
+	enum phase allowed;	 /* the last one that it got GO for */
 	bool told_to_stop;
-	bool given_grace; /* as its time was up, and it was not stuck */
-	bool left;	  /* the parent waits for it no longer */
-	bool finished;	  /* the user has been told how it ended */
-	bool failed;
-	bool in_step; /* the kernel has not answered the last step yet */
-	char step[sizeof(((struct error *)NULL)->text)]; /* the last one */
+	bool given_grace; /* GRACE_STEP more, as its time was up and it was not stuck */
+	bool left;	  /* the parent waits for the worker no longer */
+	bool finished;	  /* the user has been told how the worker ended */
+	bool failed;	  /* finished, and with an error */
+	bool in_step;	  /* the kernel has not answered the last step yet */
+	char step[sizeof(((struct error *)NULL)->text)]; /* the last step, as a line for a
+							    root shell */
 	int64_t give_up_at;				 /* monotonic ns */
 };
 
@@ -103,7 +108,7 @@ static void say_warning(const char *text)
 	say_text(WHAT_WARNING, text);
 }
 
-/* The parent has said @word, which is not GO. */
+/* Note why the parent tells this worker to stop; @word is any but GO. */
 static void hear_stop(char word)
 {
 	stop_reason = word == STOP_GROUP_FAILED ? GROUP_FAILED
@@ -113,7 +118,7 @@ static void hear_stop(char word)
 
 static const char *given_up(void)
 {
-	char word = STOP_INTERRUPTED; /* stays, if the parent has gone */
+	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
 	ssize_t n;
 
 	if (stop_reason)
@@ -126,17 +131,17 @@ static const char *given_up(void)
 	return stop_reason;
 }
 
-/* Say that the phase is over, and wait for GO, which the parent says when all workers of
- * the set are so far. Meanwhile the worker does not look at its deadline: the parent
- * does, else it could say GO to a worker that has just given up. Until GO for PHASE_READY
- * nothing is touched, and the worker is killed with its parent; from then on it outlives
- * it. */
+/* Tell the parent that this worker has ended the phase, and wait for GO, which comes when
+ * all workers of the IOMMU group have. Meanwhile only the parent looks at the deadline:
+ * else its GO could cross with a worker that has just given up. Until GO for PHASE_READY
+ * nothing is written, and the kernel kills the worker when its parent dies; from then on
+ * the worker outlives its parent. */
 static bool may_pass(enum phase phase)
 {
-	char word = STOP_INTERRUPTED; /* stays, if the parent has gone */
+	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
 
-	/* Even when its time is up, the worker looks who holds the device, to be able to
-	 * say that. */
+	/* With the lock, even a worker whose time is up goes on to the checks: they tell
+	 * who holds the device. */
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
@@ -181,13 +186,13 @@ static void finish(const struct workers *workers, struct worker *worker,
 	workers->listener->result(worker->dev, e);
 }
 
-/* May the worker have changed anything? */
+/* May the worker have written below /sys? */
 static bool may_have_written(const struct worker *worker)
 {
 	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
 }
 
-/* The worker has ended without a last word. */
+/* The worker has ended without a result. */
 static void hear_death(const struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
@@ -208,7 +213,8 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 		      const char *line)
 {
 	worker->in_step = true;
-	if (streq(worker->step, line)) /* a deferred probe that is tried again */
+	if (streq(worker->step, line)) /* a deferred probe that is tried again: the user
+					  has heard of it */
 		return;
 	memcpy(worker->step, line, sizeof(worker->step));
 	if (now() >= workers->deadline && !workers->hurry)
@@ -216,16 +222,16 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 	workers->listener->step(worker->step);
 }
 
-/* Hear one message. False: there is none. */
+/* Take one message of the worker, and act on it. False: there is none now. */
 static bool hear(const struct workers *workers, struct worker *worker)
 {
 	struct message message;
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
-	/* The worker has ended. Its last word may be there all the same: sent after the
-	 * kernel looked for a message and before it looked for the end
-	 * (unix_dgram_recvmsg), or behind the news that the worker has not read all that
-	 * the parent said (unix_release_sock). */
+	/* The worker has ended. Its last message may be there all the same, so look once
+	 * more: the worker sent it after recv() found the queue empty and before recv()
+	 * looked for the end (unix_dgram_recvmsg); or it is behind ECONNRESET, which says
+	 * that the worker ended with a word of the parent unread (unix_release_sock). */
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0 || (n != sizeof(message) && worker->left))
@@ -248,14 +254,14 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		workers->listener->warning(worker->dev, &message.error);
 		break;
 	case WHAT_RESULT:
-		waitpid(worker->pid, NULL, 0); /* and with it, its lock */
+		waitpid(worker->pid, NULL, 0); /* with the worker, its lock is gone */
 		finish(workers, worker, &message.error);
 		break;
 	}
 	return true;
 }
 
-/* What is known of a worker that has not said how it ended, in @e. */
+/* Set @e to what is known of a worker that has not sent a result. */
 static void worker_is_pending(const struct workers *workers, const struct worker *worker,
 			      struct error *e)
 {
@@ -294,13 +300,13 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 	}
 }
 
-/* Wait for the worker no longer. */
+/* Wait for the worker no longer: tell the user what is known of it. */
 static void leave(const struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
 
-	/* From here on the worker can neither send nor receive, and notices that. What it
-	 * has sent is still read. */
+	/* From here on the worker can neither send nor receive, and given_up() tells it
+	 * so. What it has sent before is still read. */
 	shutdown(worker->socket, SHUT_RDWR);
 	worker->left = true;
 	while (worker->socket >= 0 && hear(workers, worker))
@@ -323,7 +329,7 @@ static int start(struct worker *worker, const struct request *request, struct er
 	worker->pid = fork();
 	if (worker->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent_pid) /* it was killed before the prctl() */
+		if (getppid() != parent_pid) /* the parent died before the prctl() */
 			_exit(STATUS_FAILED);
 		work(worker->dev, request, sockets[1]);
 	}
@@ -350,8 +356,8 @@ static bool group_failed(const struct workers *workers, const struct worker *wor
 	return false;
 }
 
-/* The workers of a set take their locks in order: two commands at the same group must not
- * each have a part of the locks. */
+/* The workers of one IOMMU group lock their devices one after the other, in order: else
+ * each of two commands at the group could have a part of the locks. */
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
@@ -362,6 +368,8 @@ static bool may_start(const struct workers *workers, const struct worker *worker
 	return true;
 }
 
+/* May the parent say GO? Not before all workers of the IOMMU group have ended the phase,
+ * nor when one is told to stop. */
 static bool may_go(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
@@ -371,7 +379,8 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 			continue;
 		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
-		/* A group can be opened once at a time: its members verify in turn. */
+		/* The kernel lets one process open a group: its workers verify in turn.
+		 */
 		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
 		    other->reached == PHASE_MOVED)
 			return false;
@@ -387,7 +396,7 @@ static void tell_stop(struct worker *worker, char word)
 	worker->told_to_stop = true;
 }
 
-/* Start, let go on or stop each worker for which it is time. */
+/* Start each worker, say GO to it or tell it to stop, if it is time for that. */
 static void advance(struct workers *workers)
 {
 	bool ended = false;
@@ -416,14 +425,14 @@ static void advance(struct workers *workers)
 			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
 		}
 	}
-	if (ended) /* the others of its set must hear of that */
+	if (ended) /* that stops the other workers of its group */
 		advance(workers);
 }
 
 /* --- the wait ------------------------------------------------------------------ */
 
-/* An fd to read the signals to stop from; those that were ignored when the command was
- * started stay so. */
+/* Returns an fd to read the signals to stop from. A signal that vfio-bind was started
+ * with as ignored stays ignored. */
 static int stop_signals(sigset_t *before)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
@@ -466,8 +475,8 @@ static void interrupt(struct workers *workers, int signal)
 	}
 }
 
-/* Wait for a message, a signal, or the time to give up on a worker. Returns the signal or
- * 0. */
+/* Wait for a message, a signal, or until the time of a worker is up. Returns the signal
+ * or 0. */
 static int wait_for_news(const struct workers *workers, int signals)
 {
 	size_t n = workers->n;
@@ -503,8 +512,8 @@ static bool all_finished(const struct workers *workers)
 	return true;
 }
 
-/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck,
- * and can still say how it ends. */
+/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
+ * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
 static void give_up(const struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
