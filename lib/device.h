@@ -28,12 +28,14 @@ struct binding {
 	char *driver_override;
 };
 
-/* The device's binding now. Before Linux 6.12.80 it waits for the device lock.
- * Returns 0 or -1 with @e (STATUS_FAILED) and @binding untouched. */
+/* The device's binding now. In older kernels (platform devices before Linux 6.12.80, PCI
+ * before 6.12.91) the read waits for the device lock. Returns 0 or -1 with @e
+ * (STATUS_FAILED) and @binding untouched. */
 _must_check_ int device_binding(const struct device *dev, struct binding *binding,
 				struct error *e);
 
-/* An unset driver_override reads "(null)" on some buses and "" on others: as NULL. */
+/* The flag in a driver_override's @text, which this function takes; NULL: none, which
+ * reads "(null)" on some buses and "" on others. */
 char *device_flag_value(char *text);
 
 void binding_clear(struct binding *binding);
@@ -50,17 +52,17 @@ struct devices {
 	size_t n;
 };
 
-/* Add @dev, which it takes. */
+/* Add @dev, which is cleared. */
 void devices_append(struct devices *devices, struct device *dev);
 
-/* The same, but one that is there already is not added again. */
+/* The same, but a device that is there already is not added again. */
 void devices_add(struct devices *devices, struct device *dev);
 bool devices_have(const struct devices *devices, const struct device *dev);
 void devices_clear(struct devices *devices);
 #define _cleanup_devices_ __attribute__((cleanup(devices_clear)))
 
-/* Can it be flagged: has it a driver_override? Which buses give one depends on the
- * kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
+/* Can the device be flagged: has it a driver_override? Which buses give one depends on
+ * the kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
 _must_check_ int device_check_flag(const struct device *dev, struct error *e);
 
 /* Tells this device from one that came back later under the same name: the inode number

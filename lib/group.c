@@ -36,7 +36,8 @@ struct devices group_members(const struct device *dev)
 		struct device member;
 
 		if (streq(names.name[i], dev->name))
-			member = device_copy(dev); /* resolving takes its time */
+			member = device_copy(
+				dev); /* realpath() is slow, and @dev is known */
 		else if (device_behind(path, &member) < 0)
 			continue;
 		devices_add(&members, &member);
@@ -81,7 +82,7 @@ static const char *why_no_iommu(void)
 	return NULL;
 }
 
-/* What to do about it. */
+/* The hint: how to get an IOMMU, or how to go without. */
 static int hint_no_iommu(struct error *e)
 {
 	const char *why = why_no_iommu();
@@ -94,7 +95,7 @@ static int hint_no_iommu(struct error *e)
 			  mode ? mode : "");
 }
 
-/* Those of the others in its group, without @together, whose drivers stand in VFIO's
+/* The members of the device's group, without @together, whose drivers stand in VFIO's
  * way, as "NAME (DRIVER)"; NULL: none. */
 static char *blocking_members(const struct device *dev, const struct devices *together)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What only PCI devices have: bridges, displays, SR-IOV. A device on another bus is, and
- * has, nothing of it. */
+/* What only PCI devices have: bridges, displays, SR-IOV. For a device on another bus each
+ * function answers no, 0, NULL or -1. */
 #pragma once
 
 #include "device.h"
@@ -11,7 +11,8 @@ char *pci_id(const struct device *dev);
 /* Class and subclass, four hexadecimal digits; NULL: no PCI. */
 char *pci_class(const struct device *dev);
 
-/* Is it a bridge to another bus? VFIO takes none (vfio_pci_probe: EINVAL). */
+/* Is it a bridge to another bus? VFIO takes none (vfio_pci_core_register_device: EINVAL).
+ */
 bool pci_is_bridge(const struct device *dev);
 
 bool pci_is_display(const struct device *dev);

@@ -66,7 +66,8 @@ struct vfio_nodes vfio_nodes_of_group(const struct device *dev)
 	_cleanup_devices_ struct devices members = group_members(dev);
 	struct vfio_nodes nodes = vfio_nodes(dev);
 
-	/* The node is there while VFIO has any of them, or has not let go of it yet. */
+	/* The group's node is there while VFIO has any member, also one whose unbind has
+	 * not ended. */
 	if (!nodes.group)
 		nodes.group = group_node(dev);
 	for (size_t i = 0; i < members.n; i++) {
@@ -89,7 +90,7 @@ void vfio_nodes_clear(struct vfio_nodes *nodes)
 	*nodes = (struct vfio_nodes){0};
 }
 
-/* From Linux 6.18 on a device fd tells whose it is. */
+/* From Linux 6.18 on, the fdinfo of a VFIO device fd names the device. */
 static bool fdinfo_names(const char *pid, const char *fd, const struct device *dev)
 {
 	_cleanup_free_ char *dir = format("/proc/%s/fdinfo", pid);
@@ -107,7 +108,7 @@ static bool is_node(const char *link, const char *node)
 {
 	size_t n = node ? strlen(node) : 0;
 
-	/* A node that went with the unbind is marked so. */
+	/* /proc marks a node that the unbind has removed. */
 	return node && strncmp(link, node, n) == 0 &&
 	       (link[n] == '\0' || streq(link + n, " (deleted)"));
 }
@@ -198,7 +199,7 @@ bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int 
 		return false;
 	err = errno;
 	holders = vfio_holders(dev, nodes, getpid());
-	errno = err; /* of the open, for who needs the guard */
+	errno = err; /* of the open: vfio_verify() tells it */
 	if (!holders)
 		return false;
 	if (*guard >= 0)
@@ -220,7 +221,7 @@ bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
 	return false;
 }
 
-/* "WHAT: WHY", or for EBUSY who is in the way. */
+/* Set @e to "WHAT: " and errno's text, or for EBUSY who holds the device. Returns -1. */
 static int errno_error(struct error *e, const struct device *dev,
 		       const struct vfio_nodes *nodes, const char *what)
 {
@@ -233,7 +234,7 @@ static int errno_error(struct error *e, const struct device *dev,
 	return error_set(e, STATUS_FAILED, "%s: %s", what, strerror(err));
 }
 
-/* The container must have an IOMMU driver before it gives out a device. */
+/* VFIO opens no device of a container without an IOMMU driver. */
 static int set_iommu(int container, bool noiommu)
 {
 	if (noiommu)
