@@ -195,8 +195,7 @@ static struct devices find_operands(bool changing)
 				error_hint(&e, "an interface or a disk goes with its "
 					       "driver: name the device as '" PROGRAM
 					       " list --taken' does");
-			if (!arg_all) /* else a recorded device is gone: nothing to go
-					 back to */
+			if (!arg_all) /* else a recorded device is gone: no error */
 				fail(NULL, &e);
 			continue;
 		}
@@ -313,9 +312,9 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 			   command->bit == HANDOFF ? "; for several devices, name the "
 						     "driver with --driver"
 						   : "");
+	/* Not what others have flagged or bound. */
 	if (command->bit == RELEASE && arg_group)
-		arg_request.only_recorded =
-			true; /* not what others have flagged or bound */
+		arg_request.only_recorded = true;
 	if (!(command->bit & (PIN | HANDOFF)))
 		return;
 	if (!arg_driver && arg_operands.n == 2)

@@ -29,8 +29,8 @@ struct binding {
 };
 
 /* The device's binding now. In older kernels (platform devices before Linux 6.12.80, PCI
- * before 6.12.91) the read waits for the device lock. Returns 0 or -1 with @e
- * (STATUS_FAILED) and @binding untouched. */
+ * before 6.12.91) the read waits for the device lock.
+ * Returns 0 or -1 with @e (STATUS_FAILED) and @binding untouched. */
 _must_check_ int device_binding(const struct device *dev, struct binding *binding,
 				struct error *e);
 

@@ -35,9 +35,9 @@ struct devices group_members(const struct device *dev)
 		_cleanup_free_ char *path = format("%s/%s", dir, names.name[i]);
 		struct device member;
 
+		/* realpath() is slow, and @dev is known. */
 		if (streq(names.name[i], dev->name))
-			member = device_copy(
-				dev); /* realpath() is slow, and @dev is known */
+			member = device_copy(dev);
 		else if (device_behind(path, &member) < 0)
 			continue;
 		devices_add(&members, &member);

@@ -16,9 +16,9 @@ struct devices group_members(const struct device *dev);
 
 /* Would the device's group be viable if VFIO had all devices of @together? Call this
  * before the bind, as VFIO makes up a group for a device without one, and with the VFIO
- * module loaded, as the noiommu mode is its parameter. Returns 0, with *@unconfined
- * telling whether nothing will confine the device's DMA, or -1 with @e (STATUS_REFUSED):
- * no group, or members that make it not viable (iommu_group_claim_dma_owner in the
- * kernel). */
+ * module loaded, as the noiommu mode is its parameter.
+ * Returns 0, with *@unconfined telling whether nothing will confine the device's DMA, or
+ * -1 with @e (STATUS_REFUSED): no group, or members that make it not viable
+ * (iommu_group_claim_dma_owner in the kernel). */
 _must_check_ int group_check(const struct device *dev, const struct devices *together,
 			     bool *unconfined, struct error *e);

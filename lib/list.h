@@ -16,8 +16,8 @@ struct list_options {
 };
 
 /* Print these devices to stdout; without any, all that have a driver_override. The
- * devices that are found without operands are added to @devices. Returns 0 or -1 with @e
- * (STATUS_USAGE: a column or bus that is not there). */
+ * devices that are found without operands are added to @devices.
+ * Returns 0 or -1 with @e (STATUS_USAGE: a column or bus that is not there). */
 _must_check_ int list_print(struct devices *devices, const struct list_options *options,
 			    struct error *e);
 

@@ -54,6 +54,7 @@ bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
 /* A VFIO-bound device, seen as its user will see it: the node is there, the group is
  * viable, and with @reset the device has been opened (nothing mapped), reset and closed.
  * Waits until @deadline (monotonic ns) while another vfio-bind has the group open, or the
- * kernel says EAGAIN. Returns 0 or -1 with @e (STATUS_FAILED). */
+ * kernel says EAGAIN.
+ * Returns 0 or -1 with @e (STATUS_FAILED). */
 _must_check_ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 			     struct error *e);
