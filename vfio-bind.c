@@ -26,7 +26,7 @@
 
 const char *argp_program_version = PROGRAM " " VERSION;
 
-/* Bits, to say which command takes which option. */
+/* Bits, to say which commands have which option. */
 enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
 #define CHANGING (PIN | HANDOFF | RELEASE)
 
@@ -157,8 +157,8 @@ static void close_stdout(void)
 	}
 }
 
-/* With a standard fd closed, the next file opened would take its number. Each is filled
- * with one that cannot be used, so that using it still fails. */
+/* With a standard fd closed, the next file opened would take its number. Open one there
+ * that cannot be used that way: an error stays an error. */
 static void open_standard_fds(void)
 {
 	for (int fd = 0; fd < 3; fd++) {
@@ -169,7 +169,7 @@ static void open_standard_fds(void)
 
 /* --- the commands -------------------------------------------------------------- */
 
-/* Add all members of its group that can be handed off. */
+/* Add all members of the device's IOMMU group but bridges. */
 static void add_group(struct devices *devices, const struct device *dev)
 {
 	_cleanup_devices_ struct devices members = group_members(dev);
@@ -195,11 +195,11 @@ static struct devices find_operands(bool changing)
 				error_hint(&e, "an interface or a disk goes with its "
 					       "driver: name the device as '" PROGRAM
 					       " list --taken' does");
-			if (!arg_all) /* a recorded device that was removed: void */
+			if (!arg_all) /* else a recorded device is gone: no error */
 				fail(NULL, &e);
 			continue;
 		}
-		if (changing && device_check_override(&dev, &e) < 0) {
+		if (changing && device_check_flag(&dev, &e) < 0) {
 			fail(dev.name, &e);
 			continue;
 		}
@@ -247,14 +247,14 @@ static int run_changing(void)
 	if (!devices.n || (worst && arg_request.command != COMMAND_RELEASE))
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
-	/* A reader that has gone is no reason to leave a device half way. */
+	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);
 	arg_request.devices = &devices;
 	signal_number = worker_run(&arg_request, &listener);
 	if (signal_number && !any_done && worst != STATUS_BROKEN) {
-		/* Die of it, as a shell expects; but not if a device was done all the
-		 * same, or is not as it was. */
+		/* Die of the signal, as a shell expects; but not if a device was done all
+		 * the same, or is not as it was. */
 		signal(signal_number, SIG_DFL);
 		raise(signal_number);
 	}
@@ -312,8 +312,9 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 			   command->bit == HANDOFF ? "; for several devices, name the "
 						     "driver with --driver"
 						   : "");
+	/* Not what others have flagged or bound. */
 	if (command->bit == RELEASE && arg_group)
-		arg_request.only_recorded = true; /* what others have taken is theirs */
+		arg_request.only_recorded = true;
 	if (!(command->bit & (PIN | HANDOFF)))
 		return;
 	if (!arg_driver && arg_operands.n == 2)
@@ -380,7 +381,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* The columns and commands stand in their tables, and nowhere else. */
+/* --help lists the columns and commands from their tables. */
 static char *help_columns(int key, const char *text, void *input)
 {
 	const struct command_line *command = input;
@@ -463,7 +464,8 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* No name contains one, and a message with one could forge anything on a terminal. */
+/* No name contains a control character, and in a message one could forge anything on a
+ * terminal. */
 static bool has_control_characters(int argc, char **argv)
 {
 	struct error e;

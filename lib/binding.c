@@ -41,8 +41,8 @@ static void plan_add(struct plan *plan, int kind, const char *driver)
 	plan->step[plan->n++].driver = driver;
 }
 
-/* Has the kernel chosen a driver already? Then its module has just been loaded for the
- * device, which nobody had flagged. */
+/* Has the kernel chosen a driver already? The device was unflagged, and has been bound as
+ * the modules for it were loaded. */
 static bool is_chosen(const struct binding *binding)
 {
 	return binding->driver && !binding->driver_override &&
@@ -76,8 +76,8 @@ struct plan binding_plan(const struct binding *from, const struct binding *to,
 
 /* --- its steps ----------------------------------------------------------------- */
 
-/* Unbind by the driver's name, not through the device's link to it: the kernel checks the
- * name, and so cannot detach another driver (unbind_store). */
+/* In the driver's own directory, not through the device's link to its driver: if another
+ * driver has the device, the kernel answers ENODEV (unbind_store). */
 static int write_to_driver(const struct device *dev, const char *driver, const char *attr)
 {
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
@@ -127,7 +127,7 @@ static int unbind(const struct device *dev, const struct step *step, struct erro
 	int err = step_write(dev, step);
 	_cleanup_free_ char *left = sysfs_link(dev->path, "driver");
 
-	if (!left) /* ENODEV: it was gone from there already */
+	if (!left) /* done; or ENODEV, as the device was not bound any more */
 		return 0;
 	error_set(e, STATUS_FAILED, "cannot unbind from %s: %s", step->driver,
 		  err < 0 ? strerror(-err) : "the kernel left it bound");
@@ -185,7 +185,7 @@ static void bind_failed(const struct device *dev, const char *driver, int err,
 			  driver, strerror(-err));
 }
 
-/* Has it been told to give up? Then -ECANCELED with @e, else 0. */
+/* Returns 0, or if the worker has been told to give up, -ECANCELED with @e. */
 static int give_up(const struct patience *patience, struct error *e)
 {
 	const char *reason = patience->given_up ? patience->given_up() : NULL;
@@ -196,7 +196,8 @@ static int give_up(const struct patience *patience, struct error *e)
 	return -ECANCELED;
 }
 
-/* The patience for a wait that begins now. */
+/* The patience for a wait that begins now: a transition that must not stop gets a second
+ * for it, even after the deadline. */
 static struct patience from_now(const struct patience *patience)
 {
 	int64_t least = patience->given_up ? 0 : now() + SEC;
@@ -211,8 +212,8 @@ static bool out_of_patience(const struct patience *patience)
 	       (patience->given_up && patience->given_up());
 }
 
-/* Make the step's write while nobody else has @lock (-1: without one). Returns 0 or
- * -errno, -EAGAIN if somebody has. */
+/* Make the step's write with @lock held (-1: without a lock). Returns 0 or -errno;
+ * -EAGAIN also if another process holds @lock. */
 static int write_locked(const struct device *dev, const struct step *step, int lock)
 {
 	int err;
@@ -242,8 +243,8 @@ static int write_until_probed(const struct device *dev, const struct step *step,
 	return err;
 }
 
-/* No host driver binds while its IOMMU group is in VFIO's use; that may be for the moment
- * in which another vfio-bind verifies a member of it. */
+/* Could a host driver's EBUSY come from VFIO, which owns the IOMMU group? That may last
+ * only for the moment in which another vfio-bind verifies a member of the group. */
 static bool group_is_busy(const struct device *dev, const char *driver)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = {0};
@@ -279,15 +280,15 @@ static int bind(const struct device *dev, const struct step *step,
 	_cleanup_close_ int lock = -1;
 	int err;
 
-	/* Two members of a group in turn: if VFIO gets both at once, Linux 6.1 makes the
-	 * group twice, warns, and never frees one of them (vfio_create_group). */
+	/* Members of one IOMMU group in turn: if VFIO gets two at once, Linux 6.1 makes
+	 * two VFIO groups, warns, and never frees one of them (vfio_create_group). */
 	if (group && (lock = record_open_group_lock(group, e)) < 0)
 		return -ENOLCK;
 	err = write_bind(dev, step, lock, &mine);
 	bound = sysfs_link(dev->path, "driver");
-	if (err == -EBUSY && streq(bound, step->driver)) /* by another's drivers_probe */
+	if (err == -EBUSY && streq(bound, step->driver)) /* bound by another process */
 		return 0;
-	/* That it was told to give up is the reason, unless its time was up anyway. */
+	/* If the worker was told to give up before the deadline, that is the reason. */
 	if ((err == -EAGAIN || err == -EBUSY) && now() < patience->deadline &&
 	    give_up(patience, e) < 0)
 		return err;
@@ -302,8 +303,8 @@ static int bind(const struct device *dev, const struct step *step,
 }
 
 /* drivers_probe succeeds also when a probe fails: then the drivers that the device's
- * modules have brought are asked by name, for their errno. That no driver wants the
- * device is the kernel's choice, too. */
+ * modules have registered are bound by name, for their errno. No driver at all is a
+ * choice of the kernel, too: that is success. */
 static int bind_candidate(const struct device *dev, const struct patience *patience,
 			  struct error *e)
 {
@@ -312,18 +313,18 @@ static int bind_candidate(const struct device *dev, const struct patience *patie
 
 	for (size_t i = 0; i < candidates.n; i++) {
 		struct step step = {STEP_BIND, candidates.name[i]};
-		struct error failed;
+		struct error answer;
 		int err;
 
 		if (!driver_has_bind(dev->bus, candidates.name[i]))
-			continue; /* it cannot be asked */
-		err = bind(dev, &step, patience, &failed);
+			continue; /* without a bind file, it cannot be asked */
+		err = bind(dev, &step, patience, &answer);
 		if (err == 0)
 			return 0;
-		if (err == -ENODEV) /* it does not match */
+		if (err == -ENODEV) /* the driver does not match */
 			continue;
 		result = err;
-		*e = failed;
+		*e = answer;
 	}
 	return result;
 }
@@ -393,8 +394,8 @@ int binding_move(const struct device *dev, const struct binding *to,
 	int err = move(dev, to, by_flag, patience, e);
 	struct error ignored;
 
-	/* A driver that has none of its ids, such as uio_pci_generic, must have had the
-	 * device by a flag that was cleared later, or by new_id. */
+	/* A driver that has no id of the device (uio_pci_generic, say) must have had it
+	 * by a flag that was cleared later, or by new_id. */
 	if (err == -ENODEV && !by_flag && to->driver != binding_any_driver &&
 	    !streq(to->driver, to->driver_override)) {
 		err = move(dev, to, true, patience, e);
@@ -411,15 +412,17 @@ const char *binding_no_reset(const struct device *dev, const char *driver)
 	bool vfio = driver_is_vfio(driver);
 
 	if (sysfs_has(dev->path, "reset"))
-		return driver && !vfio ? "a host driver would have it" : NULL;
+		return driver && !vfio
+			       ? "a device is not reset while a host driver has it"
+			       : NULL;
 	if (streq(dev->bus, "pci"))
 		return "it has no reset attribute";
 	return vfio ? NULL
 		    : "it has no reset attribute, and only VFIO resets it otherwise";
 }
 
-/* While the guard is open, no VFIO user can open the group, and the device is reset under
- * nobody. */
+/* While the guard is open, no VFIO user can open the group, and then have the device
+ * reset while it works with it. */
 static int reset_by_attribute(const struct device *dev, enum reset reset,
 			      const struct patience *patience, struct error *e)
 {
@@ -453,7 +456,7 @@ int binding_reset(const struct device *dev, const struct binding *is, enum reset
 	if (!is->driver)
 		return 0;
 	if (sysfs_has(dev->path, "reset") || binding_no_reset(dev, is->driver))
-		reset = RESET_NEVER; /* done, or VFIO cannot either */
+		reset = RESET_NEVER; /* done by the attribute, or VFIO cannot either */
 	if (reset != RESET_NEVER) {
 		line = format("# open %s through VFIO, VFIO_DEVICE_RESET, close",
 			      dev->name);

@@ -5,15 +5,17 @@
 
 #include "vfio.h"
 
-/* How long a transition may wait, and what it asks between its steps. */
+/* How long a transition may wait, and whether it may be stopped. */
 struct patience {
 	int64_t deadline; /* monotonic ns */
-	/* NULL to go on, or the reason to stop. No function: the transition must come to
-	 * its end, and each wait has a second at least. */
+	/* Asked between the steps: returns NULL to go on, or the reason to stop. No
+	 * function: the transition must not stop (an undo, a release), and each of its
+	 * waits lasts a second at least, even after the deadline. */
 	const char *(*given_up)(void);
 };
 
-/* Any driver that the kernel finds by itself, as struct binding's driver. */
+/* As a binding's driver: whichever the kernel chooses. Compared by address, not by text.
+ */
 extern char binding_any_driver[];
 
 /* One write to the kernel. */
@@ -32,7 +34,7 @@ struct plan {
 	size_t n;
 };
 
-/* The steps from one binding to another. @by_flag: its driver can bind only while the
+/* The steps from one binding to another. @by_flag: the new driver can bind only while the
  * device is flagged for it.
  *
  * A device is never driverless without a flag, so that no driver can take it in between:
@@ -45,19 +47,19 @@ struct plan binding_plan(const struct binding *from, const struct binding *to,
 
 bool binding_equal(const struct binding *a, const struct binding *b);
 
-/* Take the device from where it is to @to, and read back that it got there. By their flag
- * alone are bound: to VFIO drivers; to any driver, a VF of a PF whose
- * sriov_drivers_autoprobe is 0; and to a driver that says that it has no id of the device
- * (ENODEV), but had it all the same. A deferred probe (EAGAIN, EINVAL from drivers_probe:
- * drivers/base/dd.c) is tried again until the deadline. In a dry run the steps are only
- * announced.
+/* Take the device from where it is to @to, and read back that it got there. The device
+ * must be flagged for a VFIO driver to bind it; for any driver, if it is a VF of a PF
+ * whose sriov_drivers_autoprobe is 0; and for a driver that has no id of it (ENODEV), but
+ * had it all the same. A deferred probe (drivers/base/dd.c: EAGAIN from bind; EINVAL from
+ * drivers_probe, while a supplier is missing or VFIO owns the group) is tried again until
+ * the deadline. In a dry run the steps are only announced.
  *
  * Returns 0 or -1 with @e (STATUS_FAILED), the device left where it got to. */
 _must_check_ int binding_move(const struct device *dev, const struct binding *to,
 			      const struct patience *patience, struct error *e);
 
-/* Why it cannot be reset when it is on @driver (NULL: none), as far as that can be told
- * before; NULL: it can. */
+/* Why a device that is bound to @driver (NULL: none) cannot be reset; NULL: it can, as
+ * far as is known before. */
 const char *binding_no_reset(const struct device *dev, const char *driver);
 
 /* Reset the device, if no host driver has it: by its reset attribute, or by VFIO; and

@@ -36,7 +36,8 @@ static bool is_handoff(const struct job *job)
 	return job->request->command == COMMAND_HANDOFF;
 }
 
-/* Its next user must get it, also when it is with VFIO already. */
+/* Nobody may hold a device that leaves its driver, nor one that a new VFIO user is to
+ * open, even if VFIO has it already. */
 static bool must_be_free(const struct job *job)
 {
 	return leaves_driver(job) || (is_handoff(job) && driver_is_vfio(job->to.driver));
@@ -85,7 +86,8 @@ static int can_be_unbound(struct job *job, struct error *e)
 			 driver);
 }
 
-/* VFs go with the driver of their PF, and vfio-pci takes no PF that has some. */
+/* Unbinding a PF's driver would remove the VFs, and vfio-pci takes no PF that has some.
+ */
 static int has_no_vfs(struct job *job, struct error *e)
 {
 	size_t vfs = pci_vfs(job->dev);
@@ -102,7 +104,8 @@ static int is_not_in_use(struct job *job, struct error *e)
 	return usage_check(job->dev, e);
 }
 
-/* No VFIO user has it, or another device of its group; or lets go before the deadline. */
+/* No VFIO user holds the device or another one of its IOMMU group; or lets go before the
+ * deadline. */
 static int is_free(struct job *job, struct error *e)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(job->dev);
@@ -113,9 +116,9 @@ static int is_free(struct job *job, struct error *e)
 			all ? vfio_holders(job->dev, &nodes, getppid()) : NULL;
 		const char *reason = job->supervisor->given_up();
 
-		/* Just the guard of another worker of this command, at work in the same
-		 * group? It keeps strangers out for this worker, too, as long as that one
-		 * is at work; and in a handoff that one waits for this one. */
+		/* Only other workers of this command have the group open? Their guard
+		 * keeps VFIO users out for this worker, too, while they work; and in a
+		 * handoff they wait for this one before they let go. */
 		if (all && !strangers)
 			break;
 		if (reason)
@@ -136,7 +139,8 @@ static int is_no_bridge(struct job *job, struct error *e)
 
 static int can_be_bound(struct job *job, struct error *e)
 {
-	/* In a dry run its module may not be loaded, and the file not there yet. */
+	/* In a dry run the driver's module may not be loaded, and the file not there yet.
+	 */
 	if (!job->driver || driver_has_bind(job->dev->bus, job->driver) ||
 	    sysfs_is_dry_run())
 		return 0;

@@ -4,8 +4,9 @@
 
 #include "job.h"
 
-/* Everything that can be known to fail or to hurt, when the job takes its device from
- * job->from to job->to. Waits until the deadline for a VFIO user to let go, and leaves
- * the fd that keeps new ones out in job->guard; warns of what is only dangerous. Returns
- * 0, or -1 with @e (STATUS_REFUSED, or STATUS_FAILED where it could not but fail). */
+/* Check for all that is known to fail or to hurt when the job takes its device from
+ * job->from to job->to. Waits until the request's deadline for a VFIO user to let go, and
+ * leaves in job->guard the fd that keeps new ones out; warns of what is only dangerous.
+ * Returns 0, or -1 with @e (STATUS_REFUSED, or STATUS_FAILED where the command could not
+ * but fail). */
 _must_check_ int check_all(struct job *job, struct error *e);

@@ -20,16 +20,16 @@ static void job_clear(struct job *job)
 
 /* --- where it goes ------------------------------------------------------------- */
 
-/* Where a release takes a device without a record: off a VFIO driver, or one that has it
- * only by its flag, to the kernel's choice. Any other driver keeps it. */
+/* Where a release takes a device without a record: if a VFIO driver has it, or the driver
+ * that it is flagged for, to the kernel's choice. Any other driver keeps it. */
 static struct binding home_without_record(const struct device *dev,
 					  const struct binding *is)
 {
 	_cleanup_device_ struct device pf = {0};
 	_cleanup_free_ char *pf_driver =
 		pci_pf(dev, &pf) == 0 ? sysfs_link(pf.path, "driver") : NULL;
-	/* A VF that the kernel binds only when flagged may have been flagged for its host
-	 * driver: that alone is no reason to take it away. */
+	/* A VF that the kernel binds only when flagged has a flag for its host driver,
+	 * too: there the flag is no sign that the device was taken. */
 	bool keeps =
 		is->driver && !driver_is_vfio(is->driver) &&
 		(!streq(is->driver, is->driver_override) || pci_binds_flagged_only(dev));
@@ -60,7 +60,7 @@ static struct binding target(const struct job *job)
 			       : home_without_record(job->dev, &job->from);
 }
 
-/* job->driver by its registered name, its module loaded. */
+/* Set job->driver to the registered name of the driver, with its module loaded. */
 static int find_driver(struct job *job, struct error *e)
 {
 	const char *wanted = job->request->driver;
@@ -72,12 +72,12 @@ static int find_driver(struct job *job, struct error *e)
 	return job->driver ? 0 : -1;
 }
 
-/* The driver of home may be of a module that was removed since. */
+/* The module of the driver to go home to may have been removed since. */
 static void load_home_driver(const struct job *job)
 {
 	const char *driver = job->to.driver;
 	_cleanup_free_ char *there = NULL;
-	struct error ignored; /* the bind will tell */
+	struct error ignored; /* if the load fails, the bind says why */
 
 	if (job->request->command != COMMAND_RELEASE ||
 	    binding_equal(&job->from, &job->to) || !driver)
@@ -92,9 +92,10 @@ static void load_home_driver(const struct job *job)
 		free(driver_load(job->dev->bus, driver, &ignored));
 }
 
-/* Where it is, and where it goes; the modules for that are loaded. Where it is comes
- * first: a module may take the device as it registers. And no flag is written yet:
- * kernels before 7.x read it without a lock while a driver registers. */
+/* Find where the device is and where it goes, and load the driver's module. The present
+ * binding is read first: a driver may take the device as it registers. And the device is
+ * flagged later: older kernels (6.1) read the flag without a lock while a driver
+ * registers. */
 static int look(struct job *job, struct error *e)
 {
 	int found;
@@ -111,7 +112,8 @@ static int look(struct job *job, struct error *e)
 
 /* --- and back ------------------------------------------------------------------ */
 
-/* On disk before the first write: where to go back to, and what vfio-bind may leave. */
+/* In the record before the first write: where to go back to, and what vfio-bind may
+ * leave. */
 static int keep_record(const struct job *job, struct error *e)
 {
 	_cleanup_record_ struct record next =
@@ -121,14 +123,14 @@ static int keep_record(const struct job *job, struct error *e)
 	return record_write(job->dev, &next, e);
 }
 
-/* The record as the command found it. */
+/* Put back the record that the command found. */
 static int restore_record(const struct job *job, struct error *e)
 {
 	return job->has_record ? record_write(job->dev, &job->record, e)
 			       : record_remove(job->dev, e);
 }
 
-/* The binding it has now, for a message. */
+/* The binding that the device has now, for a message. */
 static char *state_text(const struct device *dev)
 {
 	_cleanup_binding_ struct binding is = {0};
@@ -178,21 +180,21 @@ static int undo(struct job *job, struct error *e)
 static int go_or_undo(struct job *job, struct error *e)
 {
 	struct patience patience = {job->request->deadline, job->supervisor->given_up};
-	bool there = binding_equal(&job->from, &job->to);
+	bool already_there = binding_equal(&job->from, &job->to);
 	enum reset reset = job->request->reset;
 
-	if (!there) {
+	if (!already_there) {
 		if (keep_record(job, e) < 0)
 			return -1;
 		if (binding_move(job->dev, &job->to, &patience, e) < 0)
 			return undo(job, e);
 	}
-	/* The guard was kept until now, so that nobody could slip in; the reset opens the
-	 * group itself. */
+	/* The guard kept VFIO users out until here; the reset opens the group itself, and
+	 * the kernel lets one process open it. */
 	cleanup_close(&job->guard);
 	job->guard = -1;
-	if (there && reset != RESET_ALWAYS)
-		reset = RESET_NEVER; /* write nothing, only verify */
+	if (already_there && reset != RESET_ALWAYS)
+		reset = RESET_NEVER; /* only verify */
 	if (job->request->command == COMMAND_HANDOFF &&
 	    job->supervisor->may_pass(PHASE_MOVED) &&
 	    binding_reset(job->dev, &job->to, reset, &patience, e) < 0)
@@ -203,8 +205,8 @@ static int go_or_undo(struct job *job, struct error *e)
 	return undo(job, e);
 }
 
-/* A release, as far as it can. It is never undone: the device's VFIO user is gone, and
- * would not come back for it. */
+/* A release, as far as it can go. It is never undone: the VFIO user is gone, and giving
+ * the device back to VFIO would help nobody. */
 static int go_home(struct job *job, struct error *e)
 {
 	struct patience patience = {.deadline = job->request->deadline};
@@ -250,7 +252,7 @@ int command_run(const struct device *dev, const struct request *request,
 	if (look(&job, e) < 0)
 		return -1;
 	if (request->only_recorded && !job.has_record)
-		return record_remove(dev, e);
+		return record_remove(dev, e); /* if there is one, it is not believed */
 	load_home_driver(&job);
 	if (check_all(&job, e) < 0)
 		return -1;

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-char *device_override_value(char *text)
+char *device_flag_value(char *text)
 {
 	if (text && (*text == '\0' || streq(text, "(null)"))) {
 		free(text);
@@ -26,7 +26,7 @@ int device_binding(const struct device *dev, struct binding *binding, struct err
 		return error_set(e, STATUS_FAILED, "cannot read driver_override: %s",
 				 errno == ENOENT ? "the device is gone"
 						 : strerror(errno));
-	binding->driver_override = device_override_value(text);
+	binding->driver_override = device_flag_value(text);
 	binding->driver = sysfs_link(dev->path, "driver");
 	return 0;
 }
@@ -63,7 +63,8 @@ int device_behind(const char *path, struct device *dev)
 {
 	char resolved[PATH_MAX];
 
-	/* access() first: realpath() asks after each component. */
+	/* access() first, as most names are not there: realpath() makes a system call for
+	 * each component. */
 	if (access(path, F_OK) < 0 || !realpath(path, resolved))
 		return -1;
 	return device_at(resolved, dev);
@@ -143,9 +144,9 @@ static void match_on_buses(struct devices *matches, const char *name)
 	}
 }
 
-/* An interface or a disk, at @class_path, stands for the device it is the function of:
- * the nearest one on a bus, and for virtio, whose devices are one to a transport, the
- * transport. A disk behind a shared controller does not stand for the controller. */
+/* An interface or a disk, at @class_path, stands for the device that it belongs to: the
+ * nearest one on a bus. A virtio device has a transport of its own: there it is the
+ * transport. A disk does not stand for a controller that serves other disks, too. */
 static void match_function(struct devices *matches, const char *class_path)
 {
 	_cleanup_free_ char *path = format("%s/device", class_path);
@@ -168,8 +169,8 @@ static void match_function(struct devices *matches, const char *class_path)
 	}
 }
 
-/* A multipath NVMe disk is its subsystem's, and stands for each controller that leads to
- * it. */
+/* A multipath NVMe disk belongs to a subsystem, and stands for each controller that leads
+ * to it. */
 static void match_multipath(struct devices *matches, const char *name)
 {
 	_cleanup_free_ char *subsystem = format("/sys/class/block/%s/device", name);
@@ -245,15 +246,15 @@ static void match_bus_and_name(struct devices *matches, const char *name)
 /* Drop those that cannot be flagged, if another can. */
 static void narrow(struct devices *matches)
 {
-	bool any_override = false;
+	bool any_flag = false;
 	size_t kept = 0;
 
 	for (size_t i = 0; i < matches->n; i++)
-		any_override |= sysfs_has(matches->dev[i].path, "driver_override");
+		any_flag |= sysfs_has(matches->dev[i].path, "driver_override");
 	for (size_t i = 0; i < matches->n; i++) {
 		struct device dev = matches->dev[i];
 
-		if (!any_override || sysfs_has(dev.path, "driver_override"))
+		if (!any_flag || sysfs_has(dev.path, "driver_override"))
 			matches->dev[kept++] = dev;
 		else
 			device_clear(&dev);
@@ -284,14 +285,14 @@ int device_find(const char *name, struct device *dev, struct error *e)
 				 *name ? name : "''", strlen(name) > 64 ? "..." : "");
 	if (found.n > 1) {
 		error_set(e, STATUS_USAGE, "%s: ambiguous: %s", name, list);
-		return error_hint(e, "name it with its bus");
+		return error_hint(e, "name it with its bus, as BUS/NAME");
 	}
 	*dev = found.dev[0];
-	found.n = 0; /* it is the caller's now */
+	found.n = 0; /* @dev has it now */
 	return 0;
 }
 
-int device_check_override(const struct device *dev, struct error *e)
+int device_check_flag(const struct device *dev, struct error *e)
 {
 	_cleanup_free_ char *above = copy(dev->path);
 
@@ -319,7 +320,8 @@ uint64_t device_incarnation(const struct device *dev)
 
 static char *hwdb_model(const struct device *dev)
 {
-	/* Kept for the life of the program: it is a mapped file, not worth reopening. */
+	/* Kept for the life of the program: opening the hwdb again would map its file
+	 * anew. */
 	static struct udev_hwdb *hwdb;
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	struct udev_list_entry *entry, *list;

@@ -14,13 +14,13 @@ struct device {
  * network interface or a disk, or a path of it in /sys or /dev. A device that cannot be
  * flagged is meant only when no other has that name. Returns 0 with @dev to be cleared,
  * or -1 with @e (STATUS_USAGE) and @dev untouched. */
-int device_find(const char *name, struct device *dev, struct error *e);
+_must_check_ int device_find(const char *name, struct device *dev, struct error *e);
 
 /* The device at this syspath. Returns 0 or -1 with errno: it is gone, or on no bus. */
-int device_at(const char *path, struct device *dev);
+_must_check_ int device_at(const char *path, struct device *dev);
 
 /* The same for a path with links in it. */
-int device_behind(const char *path, struct device *dev);
+_must_check_ int device_behind(const char *path, struct device *dev);
 
 /* What a device is bound to and what it is flagged for; NULL: none. */
 struct binding {
@@ -28,12 +28,15 @@ struct binding {
 	char *driver_override;
 };
 
-/* The device's binding now. Before Linux 6.12.80 it waits for the device lock.
+/* The device's binding now. In older kernels (platform devices before Linux 6.12.80, PCI
+ * before 6.12.91) the read waits for the device lock.
  * Returns 0 or -1 with @e (STATUS_FAILED) and @binding untouched. */
-int device_binding(const struct device *dev, struct binding *binding, struct error *e);
+_must_check_ int device_binding(const struct device *dev, struct binding *binding,
+				struct error *e);
 
-/* An unset driver_override reads "(null)" on some buses and "" on others: as NULL. */
-char *device_override_value(char *text);
+/* The flag in a driver_override's @text, which this function takes; NULL: none, which
+ * reads "(null)" on some buses and "" on others. */
+char *device_flag_value(char *text);
 
 void binding_clear(struct binding *binding);
 #define _cleanup_binding_ __attribute__((cleanup(binding_clear)))
@@ -49,18 +52,18 @@ struct devices {
 	size_t n;
 };
 
-/* Add @dev, which it takes. */
+/* Add @dev, which is cleared. */
 void devices_append(struct devices *devices, struct device *dev);
 
-/* The same, but one that is there already is not added again. */
+/* The same, but a device that is there already is not added again. */
 void devices_add(struct devices *devices, struct device *dev);
 bool devices_have(const struct devices *devices, const struct device *dev);
 void devices_clear(struct devices *devices);
 #define _cleanup_devices_ __attribute__((cleanup(devices_clear)))
 
-/* Can it be flagged: has it a driver_override? Which buses give one depends on the
- * kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
-int device_check_override(const struct device *dev, struct error *e);
+/* Can the device be flagged: has it a driver_override? Which buses give one depends on
+ * the kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
+_must_check_ int device_check_flag(const struct device *dev, struct error *e);
 
 /* Tells this device from one that came back later under the same name: the inode number
  * of its directory, which kernfs gives out anew. 0: the device is gone. */

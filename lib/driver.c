@@ -28,7 +28,7 @@ static void unref(struct kmod_module **module)
 
 #define _cleanup_kmod_ __attribute__((cleanup(unref)))
 
-/* @alias: a module's name or a modalias; NULL or empty: of none. */
+/* The modules for @alias, a module's name or a modalias; NULL or empty: none. */
 static struct modules modules_for(const char *alias)
 {
 	struct modules modules = {0};
@@ -38,14 +38,14 @@ static struct modules modules_for(const char *alias)
 	modules.ctx = kmod_new(NULL, NULL);
 	if (!modules.ctx)
 		return modules;
-	kmod_set_log_priority(modules.ctx,
-			      -1); /* libkmod prints nothing, not even errors */
+	/* libkmod prints nothing, not even errors: vfio-bind.c tells the user. */
+	kmod_set_log_priority(modules.ctx, -1);
 	if (kmod_module_new_from_lookup(modules.ctx, alias, &modules.list) < 0)
 		modules.list = NULL;
 	return modules;
 }
 
-/* The same, without those that modprobe.d(5) keeps from being loaded by an alias. */
+/* The same, without the modules that modprobe.d(5) blacklists. */
 static struct modules modules_to_load(const char *alias)
 {
 	struct modules modules = modules_for(alias);
@@ -66,7 +66,7 @@ static struct modules modules_for_device(const struct device *dev)
 	return modules_for(modalias);
 }
 
-/* What only the loaded module could tell, is not known in a dry run. */
+/* In a dry run no module is loaded, so what only the loaded one could tell is unknown. */
 enum { WOULD_LOAD = 1 };
 
 static bool is_loaded(struct kmod_module *module)
@@ -76,7 +76,7 @@ static bool is_loaded(struct kmod_module *module)
 	return state == KMOD_MODULE_LIVE || state == KMOD_MODULE_BUILTIN;
 }
 
-/* Load it (a step). Returns 0, -errno, or in a dry run WOULD_LOAD. */
+/* Load the module (a step). Returns 0, -errno, or in a dry run WOULD_LOAD. */
 static int load(struct kmod_module *module)
 {
 	_cleanup_free_ char *line = format("modprobe %s", kmod_module_get_name(module));
@@ -181,10 +181,10 @@ void driver_load_for(const struct device *dev)
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	_cleanup_modules_ struct modules modules = modules_to_load(modalias);
 
-	IGNORE(load_all(&modules)); /* the bind will tell */
+	IGNORE(load_all(&modules)); /* if one fails, the bind says why */
 }
 
-/* Add the drivers on @bus that this module has brought. */
+/* Add the drivers on @bus that this module has registered. */
 static void add_drivers(struct names *drivers, struct kmod_module *module,
 			const char *bus)
 {
@@ -245,7 +245,7 @@ size_t driver_alias_wildcards(const struct names *aliases, const char *modalias)
 }
 
 /* The module of the variant driver that fits the device best; vfio-pci itself fits all
- * (the vfio_pci: aliases of PCI_DRIVER_OVERRIDE_DEVICE_VFIO; Documentation/PCI/pci.rst).
+ * (the vfio_pci: aliases of PCI_DRIVER_OVERRIDE_DEVICE_VFIO: scripts/mod/file2alias.c).
  */
 static struct kmod_module *best_variant(const struct modules *modules, const char *alias)
 {
@@ -253,7 +253,8 @@ static struct kmod_module *best_variant(const struct modules *modules, const cha
 	struct kmod_list *entry;
 	size_t fewest = SIZE_MAX;
 
-	/* To read a module's aliases takes longer than all the rest of a handoff. */
+	/* One module needs no comparison: reading its aliases takes longer than all the
+	 * rest of a handoff. */
 	if (modules->list && !kmod_list_next(modules->list, modules->list))
 		return kmod_module_get_module(modules->list);
 	kmod_list_foreach(entry, modules->list) {
@@ -314,21 +315,22 @@ bool driver_knows(const struct device *dev, const char *driver)
 	_cleanup_free_ char *module = sysfs_link(dir, "module");
 	_cleanup_modules_ struct modules own = {0};
 	struct kmod_list *entry;
-	bool says = false;
+	bool names_hardware = false;
 
 	if (!modalias || names_have(&fitting, driver))
 		return true;
-	/* In a dry run the module may not be loaded yet: it goes by the driver's name. */
+	/* In a dry run the driver may not be loaded, and has no module link: its module
+	 * is looked up by the driver's name. */
 	own = modules_for(module ? module : driver);
 	kmod_list_foreach(entry, own.list) {
 		_cleanup_kmod_ struct kmod_module *one = kmod_module_get_module(entry);
 		_cleanup_names_ struct names aliases = aliases_of(one);
 
 		for (size_t i = 0; i < aliases.n; i++)
-			says |= strncmp(aliases.name[i], modalias,
-					strcspn(modalias, ":") + 1) == 0;
+			names_hardware |= strncmp(aliases.name[i], modalias,
+						  strcspn(modalias, ":") + 1) == 0;
 	}
-	return !says;
+	return !names_hardware;
 }
 
 bool driver_is_vfio(const char *driver)

@@ -19,7 +19,7 @@ _must_check_ char *driver_load(const char *bus, const char *name, struct error *
 /* Load the modules that fit the device's modalias, as udev does (steps). */
 void driver_load_for(const struct device *dev);
 
-/* The drivers on the device's bus that these modules have brought. */
+/* The drivers on the device's bus that these modules have registered. */
 struct names driver_candidates(const struct device *dev);
 
 /* The VFIO driver of the device, its module loaded as above: the one of its bus, and for
@@ -29,8 +29,8 @@ struct names driver_candidates(const struct device *dev);
 _must_check_ char *driver_load_vfio(const struct device *dev, struct error *e);
 
 /* How many wildcards are in the closest of the module's aliases that fit the modalias? 0
- * if none does: then only an alias of modprobe.d(5) has brought the module, which is the
- * admin's wish. */
+ * if none does: then an alias of modprobe.d(5) has led to the module, and the admin's
+ * choice comes first. */
 size_t driver_alias_wildcards(const struct names *aliases, const char *modalias);
 
 /* Is the device among the hardware that the driver's module says it is for? True also if
@@ -39,11 +39,11 @@ size_t driver_alias_wildcards(const struct names *aliases, const char *modalias)
  * can bring the machine down. */
 bool driver_knows(const struct device *dev, const char *driver);
 
-/* Does it hand devices to VFIO users? */
+/* Is it a VFIO driver, which hands devices to VFIO users? */
 bool driver_is_vfio(const char *driver);
 
 /* Does it leave the device's DMA alone, so that its IOMMU group stays viable
- * (driver_managed_dma, and pci-stub)? */
+ * (driver_managed_dma)? */
 bool driver_is_harmless(const char *driver);
 
 /* Can devices be bound to and unbound from it by hand (not suppress_bind_attrs)? */

@@ -35,8 +35,9 @@ struct devices group_members(const struct device *dev)
 		_cleanup_free_ char *path = format("%s/%s", dir, names.name[i]);
 		struct device member;
 
+		/* realpath() is slow, and @dev is known. */
 		if (streq(names.name[i], dev->name))
-			member = device_copy(dev); /* resolving takes its time */
+			member = device_copy(dev);
 		else if (device_behind(path, &member) < 0)
 			continue;
 		devices_add(&members, &member);
@@ -64,7 +65,7 @@ static const char *why_no_iommu(void)
 		return "no IOMMU of this machine is in front of it";
 	for (char *rest = line, *word; (word = strsep(&rest, " ")) != NULL;) {
 		on |= starts_with(word, "intel_iommu=on");
-		for (size_t i = 0; i < sizeof(off) / sizeof(*off); i++) {
+		for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
 			if (streq(word, off[i].parameter))
 				return off[i].advice;
 		}
@@ -81,12 +82,12 @@ static const char *why_no_iommu(void)
 	return NULL;
 }
 
-/* What to do about it. */
+/* The hint: how to get an IOMMU, or how to go without. */
 static int hint_no_iommu(struct error *e)
 {
 	const char *why = why_no_iommu();
 	const char *mode = sysfs_has(NOIOMMU_DIR, NOIOMMU_MODE)
-				   ? "if that is acceptable: echo Y > " NOIOMMU_DIR
+				   ? "or to go without an IOMMU: echo Y > " NOIOMMU_DIR
 				     "/" NOIOMMU_MODE
 				   : NULL;
 
@@ -94,7 +95,7 @@ static int hint_no_iommu(struct error *e)
 			  mode ? mode : "");
 }
 
-/* Those of the others in its group, without @together, whose drivers stand in VFIO's
+/* The members of the device's group, without @together, whose drivers stand in VFIO's
  * way, as "NAME (DRIVER)"; NULL: none. */
 static char *blocking_members(const struct device *dev, const struct devices *together)
 {

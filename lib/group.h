@@ -14,11 +14,11 @@ bool group_is_noiommu(const struct device *dev);
 /* The members of the device's group, itself included; none: it is in no group. */
 struct devices group_members(const struct device *dev);
 
-/* Could VFIO have this device, as far as its group is concerned, when VFIO gets all that
- * are @together with it? Call it before the bind, with the VFIO module loaded: afterwards
- * a made-up group looks like a real one.
+/* Would the device's group be viable if VFIO had all devices of @together? Call this
+ * before the bind, as VFIO makes up a group for a device without one, and with the VFIO
+ * module loaded, as the noiommu mode is its parameter.
  * Returns 0, with *@unconfined telling whether nothing will confine the device's DMA, or
  * -1 with @e (STATUS_REFUSED): no group, or members that make it not viable
- * (vfio_group_set_container and iommu_group_claim_dma_owner in the kernel). */
-int group_check(const struct device *dev, const struct devices *together,
-		bool *unconfined, struct error *e);
+ * (iommu_group_claim_dma_owner in the kernel). */
+_must_check_ int group_check(const struct device *dev, const struct devices *together,
+			     bool *unconfined, struct error *e);

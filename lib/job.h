@@ -14,26 +14,28 @@ struct request {
 	const char *driver;	       /* NULL: the VFIO driver of the device's bus */
 	enum reset reset;
 	bool only_recorded; /* release only what vfio-bind has a record of */
-	bool force;	    /* do not look who uses it through its host driver */
-	int64_t deadline;   /* monotonic ns */
+	bool force;	  /* do not look whether the host uses the device, nor whether the
+			     driver is for it */
+	int64_t deadline; /* monotonic ns */
 };
 
 /* How far a command has come with its device. */
 enum phase {
 	PHASE_NONE,
-	PHASE_LOCKED, /* it has its lock; nobody looks at the group before all have */
-	PHASE_READY,  /* all is checked, nothing touched */
-	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified */
-	PHASE_DONE,   /* a pin or handoff: verified */
+	PHASE_LOCKED, /* the device is locked; in a handoff no worker goes on before all
+			 devices of its IOMMU group are */
+	PHASE_READY,  /* all is checked, nothing written */
+	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified yet */
+	PHASE_DONE,   /* a pin or handoff: verified; after GO nothing is undone */
 };
 
 /* Who supervises the command: in a worker, its parent. */
 struct supervisor {
-	/* The command is at the end of this phase. False: it is not to go on, for the
-	 * reason of given_up(), and undoes what it has done. */
+	/* The command has ended this phase. False: it must not go on, for the reason of
+	 * given_up(), and undoes what it has done. */
 	bool (*may_pass)(enum phase phase);
-	/* NULL, or why a handoff should not go on: its time is up, it is told to stop, or
-	 * another device of its IOMMU group has failed. */
+	/* Returns NULL, or why a pin or handoff must not go on: its time is up, the user
+	 * has interrupted it, or another device of its IOMMU group has failed. */
 	const char *(*given_up)(void);
 	void (*warn)(const char *text);
 };
@@ -42,10 +44,10 @@ struct job {
 	const struct device *dev;
 	const struct request *request;
 	const struct supervisor *supervisor;
-	struct binding from, to; /* where it was when the command began; where it goes */
-	char *driver;		 /* that was asked for; NULL: none */
+	struct binding from, to; /* when the command began; where the device goes */
+	char *driver;		 /* that the user asks for; NULL: none */
 	struct record record;	 /* as the command found it */
 	bool has_record;
 	int lock;  /* the device's, or -1 */
-	int guard; /* a group fd that keeps VFIO users out, or -1 */
+	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
 };

@@ -282,7 +282,7 @@ static struct row *rows_of(const struct devices *devices, bool by_group, bool so
 		paths[i] = rows[i].dev.path;
 	sysfs_read_all(paths, n, "driver_override", overrides);
 	for (size_t i = 0; i < n; i++) {
-		rows[i].binding.driver_override = device_override_value(overrides[i]);
+		rows[i].binding.driver_override = device_flag_value(overrides[i]);
 		rows[i].binding.driver = sysfs_link(rows[i].dev.path, "driver");
 	}
 	free(paths);

@@ -15,11 +15,11 @@ struct list_options {
 	bool group;	     /* below their IOMMU groups, with all members of these */
 };
 
-/* Print these devices to stdout; without any, all that have a driver_override. Adds those
- * that it finds itself to @devices.
+/* Print these devices to stdout; without any, all that have a driver_override. The
+ * devices that are found without operands are added to @devices.
  * Returns 0 or -1 with @e (STATUS_USAGE: a column or bus that is not there). */
-int list_print(struct devices *devices, const struct list_options *options,
-	       struct error *e);
+_must_check_ int list_print(struct devices *devices, const struct list_options *options,
+			    struct error *e);
 
 /* Every column, "NAME" and "what it shows", for --help; NULL at the end. */
 const char *list_column(size_t i, const char **help);

@@ -45,7 +45,8 @@ bool pci_is_display(const struct device *dev)
 
 size_t pci_vfs(const struct device *dev)
 {
-	/* To read sriov_numvfs takes the device lock: it can hang. */
+	/* The links are counted, as a read of sriov_numvfs takes the device lock, and can
+	 * hang. */
 	_cleanup_names_ struct names vfs = sysfs_names(dev->path, "virtfn");
 
 	return vfs.n;

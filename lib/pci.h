@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What only PCI devices have: bridges, displays, SR-IOV. A device on another bus is, and
- * has, nothing of it. */
+/* What only PCI devices have: bridges, displays, SR-IOV. For a device on another bus each
+ * function answers no, 0, NULL or -1. */
 #pragma once
 
 #include "device.h"
@@ -11,7 +11,8 @@ char *pci_id(const struct device *dev);
 /* Class and subclass, four hexadecimal digits; NULL: no PCI. */
 char *pci_class(const struct device *dev);
 
-/* Is it a bridge to another bus? VFIO takes none (vfio_pci_probe: EINVAL). */
+/* Is it a bridge to another bus? VFIO takes none (vfio_pci_core_register_device: EINVAL).
+ */
 bool pci_is_bridge(const struct device *dev);
 
 bool pci_is_display(const struct device *dev);
@@ -20,7 +21,7 @@ bool pci_is_display(const struct device *dev);
 size_t pci_vfs(const struct device *dev);
 
 /* The PF of this VF. Returns 0 with @pf to be cleared, or -1: it is no VF. */
-int pci_pf(const struct device *dev, struct device *pf);
+_must_check_ int pci_pf(const struct device *dev, struct device *pf);
 
 /* Is it a VF that the kernel binds only with a driver_override, as the admin has set
  * sriov_drivers_autoprobe of its PF to 0 (pci_device_can_probe)? */

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-/* Root's alone: whoever can open a lock can take it. /run/lock is everyone's. */
+/* Root's alone: whoever can open a lock file can take the lock. In /run/lock everyone may
+ * write. */
 #define DIR_OF_ALL "/run/vfio-bind"
 #define DIR_OF_LOCKS DIR_OF_ALL "/lock"
 #define DIR_OF_RECORDS DIR_OF_ALL "/record"
@@ -168,7 +169,7 @@ static pid_t locked_by(const struct stat *lock)
 
 	while (found == 0 && getline(&line, &size, locks) > 0) {
 		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF". The line of a process
-		 * that waits has an arrow before FLOCK, and does not scan. */
+		 * that waits has "->" before FLOCK, so sscanf() passes over it. */
 		if (strstr(line, wanted) &&
 		    sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1)
 			found = pid;
@@ -190,7 +191,7 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 	    flock(fd, LOCK_SH | LOCK_NB) == 0)
 		return NULL;
 	pid = locked_by(&st);
-	if (pid == 0) /* a process of another PID namespace has it */
+	if (pid == 0) /* of another PID namespace: /proc/locks does not show it */
 		return copy("another process");
 	if (pid < 0 || pid == except)
 		return NULL;
@@ -228,7 +229,7 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 
 	if (!text && (errno == ENOENT || sysfs_is_dry_run()))
 		return 0;
-	if (!text) /* taken for none, it would be overwritten, and the way back lost */
+	if (!text) /* as if it were none, the next command would overwrite it */
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
 				 strerror(errno));
 	found = record_parse(text);
@@ -253,7 +254,7 @@ int record_write(const struct device *dev, const struct record *record, struct e
 	if (fd < 0)
 		return error_set(e, STATUS_FAILED, "cannot write %s: %s", temporary,
 				 strerror(errno));
-	errno = ENOSPC; /* for a short write */
+	errno = ENOSPC; /* for a short write, which sets no errno */
 	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text) ||
 	    rename(temporary, path) < 0) {
 		error_set(e, STATUS_FAILED, "cannot write %s: %s", path, strerror(errno));
@@ -270,7 +271,7 @@ int record_remove(const struct device *dev, struct error *e)
 
 	if (sysfs_is_dry_run())
 		return 0;
-	unlink(temporary); /* left by a worker that was killed */
+	unlink(temporary); /* left by a worker that was killed as it wrote */
 	if (unlink(path) < 0 && errno != ENOENT)
 		return error_set(e, STATUS_FAILED, "cannot remove %s: %s", path,
 				 strerror(errno));

@@ -32,9 +32,9 @@ bool record_believes(const struct record *record, const struct binding *is);
 char *record_text(const struct record *record);
 struct record record_parse(const char *text);
 
-/* Lock the device, however long it takes (flock(2): the lock goes with the last copy of
- * the fd, so with the process). Returns 0 with the fd in *@lock, which a dry run leaves
- * alone, or -1 with @e (STATUS_FAILED). */
+/* Lock the device, however long it takes (flock(2): the lock lasts until the last copy of
+ * the fd is closed, at the latest by the end of the process). Returns 0 with the fd in
+ * *@lock, which a dry run leaves alone, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_lock(const struct device *dev, int *lock, struct error *e);
 
 /* Open the lock of an IOMMU group, for a worker that has the lock of a member of it.
@@ -42,21 +42,22 @@ _must_check_ int record_lock(const struct device *dev, int *lock, struct error *
 _must_check_ int record_open_group_lock(const char *number, struct error *e);
 
 /* "COMMAND (pid N)" of the process that has the lock, if that is not @except, from
- * /proc/locks, or "another process" if it is not there; NULL: nobody, or it cannot be
- * read. */
+ * /proc/locks, or "another process" if it does not list one; NULL: nobody, or /proc/locks
+ * cannot be read. */
 char *record_lock_holder(const struct device *dev, pid_t except);
 
-/* Read the device's record. Returns 1 with @record to be cleared; 0: there is none that
- * can be believed, as the device @is now: removed and added again since, or taken
- * elsewhere by somebody else; -1 with @e (STATUS_FAILED): it cannot be read. */
+/* Read the device's record. Returns 1 with @record to be cleared; 0: there is none, or
+ * none to believe: the device was removed and added again since, or somebody else has
+ * moved it to where it @is now; -1 with @e (STATUS_FAILED): it cannot be read. */
 _must_check_ int record_read(const struct device *dev, const struct binding *is,
 			     struct record *record, struct error *e);
 
-/* Write it, whole or not at all. Returns 0, or -1 with @e (STATUS_FAILED). */
+/* Write the record, whole or not at all. Returns 0, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_write(const struct device *dev, const struct record *record,
 			      struct error *e);
 
-/* Returns 0, also when there was none, or -1 with @e (STATUS_FAILED). */
+/* Remove the record. Returns 0, also when there was none, or -1 with @e (STATUS_FAILED).
+ */
 _must_check_ int record_remove(const struct device *dev, struct error *e);
 
 /* The recorded devices, as BUS/NAME. */

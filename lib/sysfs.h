@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Reading, writing and following links below /sys. Paths are a directory and an entry.
- * The only code that writes there, and so the only home of --dry-run and --verbose. */
+ * The only code that writes there, and where a dry run is known. */
 #pragma once
 
 #include "util.h"
@@ -21,7 +21,7 @@ void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **
  * cannot be read. */
 char *sysfs_process(pid_t pid);
 
-/* Could the attribute be written? False with errno. In a dry run it need not be. */
+/* Could the attribute be written? Returns false with errno. Always true in a dry run. */
 bool sysfs_is_writable(const char *dir, const char *attr);
 
 bool sysfs_has(const char *dir, const char *entry);
@@ -34,7 +34,7 @@ struct names sysfs_names(const char *dir, const char *prefix);
  * Returns 0 or -errno. May block for as long as the kernel likes. */
 _must_check_ int sysfs_write(const char *dir, const char *attr, const char *value);
 
-/* Who hears of each step: of all that the kernel is told to change. */
+/* Called around each step, which is all that the kernel is told to change. */
 struct sysfs_listener {
 	void (*begins)(const char *line); /* a line for a root shell */
 	void (*ended)(void);		  /* the kernel has answered */
@@ -48,6 +48,6 @@ void sysfs_listen(const struct sysfs_listener *listener);
 void sysfs_step_begins(const char *line);
 void sysfs_step_ended(void);
 
-/* From now on nothing is changed. */
+/* Begin a dry run: from now on nothing is changed. */
 void sysfs_dry_run(void);
 bool sysfs_is_dry_run(void);

@@ -19,7 +19,8 @@ static const char *last_component(const char *path)
 }
 
 /* Add the multipath NVMe disk, with its partitions, that this hidden disk is a path to:
- * it is its subsystem's, and not below the device (nvme_mpath_alloc_disk). */
+ * that disk belongs to the NVMe subsystem, and is not below the device
+ * (nvme_mpath_alloc_disk). */
 static void add_multipath(struct names *disks, const char *path)
 {
 	unsigned int subsystem, controller, namespace;
@@ -45,9 +46,9 @@ static void add_multipath(struct names *disks, const char *path)
 
 /* The syspaths of the device's own interfaces ("net") or disks and partitions ("block").
  */
-static struct names functions(const struct device *dev, const char *subsystem)
+static struct names parts_of(const struct device *dev, const char *subsystem)
 {
-	/* A walk takes long, and without a driver there is nothing to find. */
+	/* udev's walk takes long, and without a driver there is nothing to find. */
 	struct udev *udev = sysfs_has(dev->path, "driver") ? udev_new() : NULL;
 	struct udev_device *parent =
 		udev ? udev_device_new_from_syspath(udev, dev->path) : NULL;
@@ -74,7 +75,8 @@ static struct names functions(const struct device *dev, const char *subsystem)
 	return paths;
 }
 
-/* An IPv4 address may have a label, as in eth1:0; getifaddrs(3) gives that instead. */
+/* An IPv4 address may have a label, as in eth1:0; getifaddrs(3) gives that as its name.
+ */
 static bool is_name_or_label(const char *label, const char *name)
 {
 	size_t n = strlen(name);
@@ -115,7 +117,7 @@ static void interface_check(const char *path, const struct ifaddrs *addresses,
 	}
 }
 
-/* Does @node, if it is one, stand for the block device @number? */
+/* Is @node the path of a node of the block device @number? */
 static bool is_block(const char *node, dev_t number)
 {
 	struct stat st;
@@ -126,8 +128,8 @@ static bool is_block(const char *node, dev_t number)
 
 #define MOUNTS "/proc/self/mountinfo"
 
-/* Where the block device is mounted (proc_pid_mountinfo(5)); the source is looked at
- * too, as btrfs and its like show a number of their own. */
+/* Where the block device is mounted (proc_pid_mountinfo(5)); the source is compared, too,
+ * as btrfs and others show a made-up number. */
 static void mounts_check(const char *chain, dev_t number, char **uses)
 {
 	FILE *file = fopen(MOUNTS, "re");
@@ -168,7 +170,13 @@ static void swaps_check(const char *chain, dev_t number, char **uses)
 		fclose(file);
 }
 
-/* Has somebody opened it exclusively? A mount in another namespace has, for one. */
+/* Tries to open a disk exclusively, and the pause between two: another worker may try the
+ * same with a disk that both their devices lead to. */
+#define EXCLUSIVE_TRIES 5
+#define EXCLUSIVE_PAUSE (10 * MSEC)
+
+/* Has a process opened the disk exclusively (O_EXCL)? The kernel has, for a mount in
+ * another mount namespace, which mountinfo does not show. */
 static bool opened_exclusively(const char *path)
 {
 	_cleanup_free_ char *node = format("/dev/%s", last_component(path));
@@ -178,12 +186,11 @@ static bool opened_exclusively(const char *path)
 		if (*c == '!')
 			*c = '/';
 	}
-	/* Another worker may ask the same of a disk that both their devices lead to. */
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < EXCLUSIVE_TRIES; i++) {
 		fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
 		if (fd >= 0 || errno != EBUSY)
 			return false;
-		sleep_for(10 * MSEC);
+		sleep_for(EXCLUSIVE_PAUSE);
 	}
 	return true;
 }
@@ -230,7 +237,7 @@ static void consumers_check(const struct device *dev, char **uses)
 	}
 }
 
-/* Does the framebuffer console write to a framebuffer? */
+/* Is the framebuffer console in use? */
 static bool console_on_framebuffer(void)
 {
 	_cleanup_names_ struct names consoles = sysfs_names("/sys/class/vtconsole", "");
@@ -247,8 +254,8 @@ static bool console_on_framebuffer(void)
 	return on;
 }
 
-/* Is it a framebuffer of @dev? The one that the firmware left is on the display that it
- * booted with. */
+/* Is it a framebuffer of @dev? The firmware's, on the platform bus, belongs to the
+ * display that the host booted with. */
 static bool is_framebuffer_of(const struct device *dev, const char *name)
 {
 	_cleanup_free_ char *link = format("/sys/class/graphics/%s/device", name);
@@ -261,7 +268,7 @@ static bool is_framebuffer_of(const struct device *dev, const char *name)
 	       (streq(owner.bus, "platform") && streq(boot_vga, "1"));
 }
 
-/* A display whose framebuffer console is the only one. */
+/* Is every framebuffer of the host on the display @dev, with the console on it? */
 static void console_check(const struct device *dev, char **uses)
 {
 	_cleanup_names_ struct names framebuffers =
@@ -281,8 +288,8 @@ static void console_check(const struct device *dev, char **uses)
 
 int usage_check(const struct device *dev, struct error *e)
 {
-	_cleanup_names_ struct names interfaces = functions(dev, "net");
-	_cleanup_names_ struct names disks = functions(dev, "block");
+	_cleanup_names_ struct names interfaces = parts_of(dev, "net");
+	_cleanup_names_ struct names disks = parts_of(dev, "block");
 	struct ifaddrs *addresses = NULL;
 	_cleanup_free_ char *uses = NULL;
 
@@ -316,8 +323,8 @@ char *usage_names(const struct device *dev)
 	static const char *const subsystems[] = {"net", "block"};
 	char *list = NULL;
 
-	for (size_t i = 0; i < 2; i++) {
-		_cleanup_names_ struct names paths = functions(dev, subsystems[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(subsystems); i++) {
+		_cleanup_names_ struct names paths = parts_of(dev, subsystems[i]);
 
 		for (size_t j = 0; j < paths.n; j++)
 			append(&list, ",", "%s", last_component(paths.name[j]));

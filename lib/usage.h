@@ -9,7 +9,7 @@
  * the kernel would unbind too (device_links_unbind_consumers), a display with the only
  * console?
  * Returns 0, or -1 with @e (STATUS_REFUSED) naming everything in the way. */
-int usage_check(const struct device *dev, struct error *e);
+_must_check_ int usage_check(const struct device *dev, struct error *e);
 
 /* The names of its interfaces and disks, with commas; NULL: it has none. */
 char *usage_names(const struct device *dev);

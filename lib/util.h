@@ -30,7 +30,7 @@ static inline void cleanup_closedir(DIR **dir)
 #define _cleanup_close_ __attribute__((cleanup(cleanup_close)))
 #define _cleanup_closedir_ __attribute__((cleanup(cleanup_closedir)))
 #define _printf_(f, a) __attribute__((format(printf, f, a)))
-/* An error that the caller drops is a mistake; where it is meant, IGNORE() says so. */
+/* Whoever calls must look at the error; IGNORE() drops it on purpose. */
 #define _must_check_ __attribute__((warn_unused_result))
 #define IGNORE(call) ((void)!(call))
 
@@ -80,7 +80,7 @@ int64_t now(void);
 /* Sleep @ns nanoseconds; signals do not cut it short. */
 void sleep_for(int64_t ns);
 
-/* In a child: let go of what it has inherited (terminal, pipes, locks, directory), so
- * that nobody waits for it when it outlives its parent; all but @fd. Returns that fd's
- * new number. Ends the child if it cannot. */
+/* In a child: let go of all that it has inherited (terminal, pipes, locks, directory) but
+ * @fd, so that nobody waits for it when it outlives its parent. Returns that fd's new
+ * number. Ends the child if it cannot. */
 int detach(int fd);

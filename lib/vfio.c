@@ -22,7 +22,11 @@ struct vfio_device_bind_iommufd {
 #define VFIO_DEVICE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
 #endif
 
-/* @path, which it takes, or NULL if there is no such file. */
+/* Between two tries to open what another vfio-bind has open for a moment, or what the
+ * kernel answers EAGAIN for. */
+#define OPEN_PAUSE (10 * MSEC)
+
+/* Returns @path, or frees it and returns NULL if there is no such file. */
 static char *if_there(char *path)
 {
 	if (access(path, F_OK) == 0)
@@ -62,7 +66,8 @@ struct vfio_nodes vfio_nodes_of_group(const struct device *dev)
 	_cleanup_devices_ struct devices members = group_members(dev);
 	struct vfio_nodes nodes = vfio_nodes(dev);
 
-	/* The node is there while VFIO has any of them, or has not let go of it yet. */
+	/* The group's node is there while VFIO has any member, also one whose unbind has
+	 * not ended. */
 	if (!nodes.group)
 		nodes.group = group_node(dev);
 	for (size_t i = 0; i < members.n; i++) {
@@ -85,7 +90,7 @@ void vfio_nodes_clear(struct vfio_nodes *nodes)
 	*nodes = (struct vfio_nodes){0};
 }
 
-/* From Linux 6.18 on a device fd tells whose it is. */
+/* From Linux 6.18 on, the fdinfo of a VFIO device fd names the device. */
 static bool fdinfo_names(const char *pid, const char *fd, const struct device *dev)
 {
 	_cleanup_free_ char *dir = format("/proc/%s/fdinfo", pid);
@@ -103,7 +108,7 @@ static bool is_node(const char *link, const char *node)
 {
 	size_t n = node ? strlen(node) : 0;
 
-	/* A node that went with the unbind is marked so. */
+	/* /proc marks a node that the unbind has removed. */
 	return node && strncmp(link, node, n) == 0 &&
 	       (link[n] == '\0' || streq(link + n, " (deleted)"));
 }
@@ -194,7 +199,7 @@ bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int 
 		return false;
 	err = errno;
 	holders = vfio_holders(dev, nodes, getpid());
-	errno = err; /* of the open, for who needs the guard */
+	errno = err; /* of the open: vfio_verify() tells it */
 	if (!holders)
 		return false;
 	if (*guard >= 0)
@@ -211,14 +216,14 @@ bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
 
 		if ((holders && !starts_with(holders, "vfio-bind ")) || now() >= deadline)
 			return true;
-		sleep_for(10 * MSEC);
+		sleep_for(OPEN_PAUSE);
 	}
 	return false;
 }
 
-/* "WHAT: WHY", or for EBUSY who is in the way. */
-static int failed(struct error *e, const struct device *dev,
-		  const struct vfio_nodes *nodes, const char *what)
+/* Set @e to "WHAT: " and errno's text, or for EBUSY who holds the device. Returns -1. */
+static int errno_error(struct error *e, const struct device *dev,
+		       const struct vfio_nodes *nodes, const char *what)
 {
 	int err = errno;
 	_cleanup_free_ char *holders =
@@ -229,7 +234,7 @@ static int failed(struct error *e, const struct device *dev,
 	return error_set(e, STATUS_FAILED, "%s: %s", what, strerror(err));
 }
 
-/* The container must have an IOMMU driver before it gives out a device. */
+/* VFIO opens no device of a container without an IOMMU driver. */
 static int set_iommu(int container, bool noiommu)
 {
 	if (noiommu)
@@ -247,17 +252,18 @@ static int open_by_group(const struct device *dev, const struct vfio_nodes *node
 
 	*container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (*container < 0)
-		return failed(e, dev, nodes, "cannot open /dev/vfio/vfio");
+		return errno_error(e, dev, nodes, "cannot open /dev/vfio/vfio");
 	if (ioctl(group, VFIO_GROUP_SET_CONTAINER, container) < 0)
-		return failed(e, dev, nodes,
-			      "cannot put its group into a VFIO container");
+		return errno_error(e, dev, nodes,
+				   "cannot put its group into a VFIO container");
 	if (set_iommu(*container, group_is_noiommu(dev)) < 0)
-		return failed(e, dev, nodes, "cannot set the IOMMU of a VFIO container");
+		return errno_error(e, dev, nodes,
+				   "cannot set the IOMMU of a VFIO container");
 	while ((fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, dev->name)) < 0 &&
 	       errno == EAGAIN && now() < deadline)
-		sleep_for(10 * MSEC);
+		sleep_for(OPEN_PAUSE);
 	if (fd < 0)
-		return failed(e, dev, nodes, "cannot open it through VFIO");
+		return errno_error(e, dev, nodes, "cannot open it through VFIO");
 	return fd;
 }
 
@@ -268,13 +274,13 @@ static int open_by_cdev(const struct device *dev, const struct vfio_nodes *nodes
 	int fd = open(nodes->cdev, O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)
-		return failed(e, dev, nodes, "cannot open its VFIO device node");
+		return errno_error(e, dev, nodes, "cannot open its VFIO device node");
 	*iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	bind.iommufd = *iommufd;
 	if (*iommufd < 0)
-		failed(e, dev, nodes, "cannot open /dev/iommu");
+		errno_error(e, dev, nodes, "cannot open /dev/iommu");
 	else if (ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) < 0)
-		failed(e, dev, nodes, "cannot open it through iommufd");
+		errno_error(e, dev, nodes, "cannot open it through iommufd");
 	else
 		return fd;
 	close(fd);
@@ -287,7 +293,8 @@ static int reset_open_device(const struct device *dev, const struct vfio_nodes *
 	struct vfio_device_info info = {.argsz = sizeof(info)};
 
 	if (ioctl(fd, VFIO_DEVICE_GET_INFO, &info) < 0)
-		return failed(e, dev, nodes, "cannot learn what it can do from VFIO");
+		return errno_error(e, dev, nodes,
+				   "cannot learn what it can do from VFIO");
 	if (!(info.flags & VFIO_DEVICE_FLAGS_RESET)) {
 		if (reset == RESET_AUTO)
 			return 0;
@@ -295,7 +302,7 @@ static int reset_open_device(const struct device *dev, const struct vfio_nodes *
 		return error_hint(e, "--reset=auto goes without");
 	}
 	if (ioctl(fd, VFIO_DEVICE_RESET) < 0)
-		return failed(e, dev, nodes, "reset failed");
+		return errno_error(e, dev, nodes, "reset failed");
 	return 0;
 }
 
@@ -315,10 +322,10 @@ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 		if (vfio_stays_held(dev, &nodes, deadline, &group))
 			errno = EBUSY;
 		if (group < 0)
-			return failed(e, dev, &nodes, "cannot open its VFIO group");
+			return errno_error(e, dev, &nodes, "cannot open its VFIO group");
 		if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)
-			return failed(e, dev, &nodes,
-				      "cannot tell whether its group is viable");
+			return errno_error(e, dev, &nodes,
+					   "cannot tell whether its group is viable");
 		if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
 			return error_set(e, STATUS_FAILED,
 					 "its IOMMU group is not viable");

@@ -29,29 +29,32 @@ void vfio_nodes_clear(struct vfio_nodes *nodes);
 #define _cleanup_nodes_ __attribute__((cleanup(vfio_nodes_clear)))
 
 /* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:
- * nobody that we can see. Process @except and its workers are passed over (0: none). */
+ * nobody that we can see. Process @except and its children of this program's name, its
+ * workers, are passed over (0: none). */
 char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
 		   pid_t except);
 
-/* Refuse to go on with a device that is held: @reason, by whom (as vfio_holders tells),
- * and the way out. Returns -1 with @e (STATUS_REFUSED). */
+/* Refuse to go on with a device that is held: set @e (STATUS_REFUSED) to @reason, the
+ * @holders (of vfio_holders(); NULL: they cannot be seen) and a hint. Returns -1. */
 int vfio_refuse_held(const struct device *dev, const char *holders, const char *reason,
 		     struct error *e);
 
 /* Is the device held by a VFIO user? The group node opens for one user at a time
  * (vfio_group_fops_open: EBUSY); a cdev that is merely open is found in /proc.
- * Returns false with *@guard an open group fd (or -1: no group node), which keeps new
- * users out and does not block an unbind; true when it is held. */
+ * Returns true when it is held. Else false, with *@guard an open group fd, which keeps
+ * new users out and does not block an unbind; or -1: there is no group node, or it cannot
+ * be opened, and errno says why. */
 bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard);
 
-/* The same, but wait until @deadline for another vfio-bind, which has the node open only
- * for a moment. */
+/* The same, but wait until @deadline (monotonic ns) for another vfio-bind, which has the
+ * node open only for a moment. */
 bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
 		     int64_t deadline, int *guard);
 
 /* A VFIO-bound device, seen as its user will see it: the node is there, the group is
  * viable, and with @reset the device has been opened (nothing mapped), reset and closed.
- * Waits until @deadline while the kernel says EAGAIN.
+ * Waits until @deadline (monotonic ns) while another vfio-bind has the group open, or the
+ * kernel says EAGAIN.
  * Returns 0 or -1 with @e (STATUS_FAILED). */
-int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
-		struct error *e);
+_must_check_ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
+			     struct error *e);

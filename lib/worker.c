@@ -13,16 +13,18 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-/* How long after the deadline the parent waits for the word of a worker that is not
- * stuck; and for each further step, as of an undo, that begins after the deadline. */
+/* After the deadline the parent waits this long for a last message of each worker. */
 #define GRACE (500 * MSEC)
+
+/* A worker that is not stuck gets this long more, and so much again for each step (of an
+ * undo, say) that it begins after the deadline. */
 #define GRACE_STEP (5 * SEC)
 
-/* What a worker says to the parent. */
+/* Messages of a worker to the parent. */
 enum what {
-	WHAT_PHASE, /* the worker is at the end of this phase, and waits for GO */
-	WHAT_STEP,  /* the kernel is about to be told what error.text says */
-	WHAT_ENDED, /* the kernel has answered */
+	WHAT_PHASE, /* the worker has ended this phase, and waits for GO */
+	WHAT_STEP,  /* the worker is about to make the step in error.text */
+	WHAT_ENDED, /* the kernel has answered that step */
 	WHAT_WARNING,
 	WHAT_RESULT,
 };
@@ -33,28 +35,32 @@ struct message {
 	struct error error;
 };
 
-#define SET_FAILED "another device of its IOMMU group cannot be taken"
+#define GROUP_FAILED "another device of its IOMMU group cannot be taken"
 
-/* What the parent says to a worker, in one byte. */
+/* Words of the parent to a worker, one byte each. */
 #define GO 'g'
 #define STOP_INTERRUPTED 'i'
 #define STOP_TIMED_OUT 't'
-#define STOP_SET_FAILED 's'
+#define STOP_GROUP_FAILED 's'
 
 struct worker {
 	const struct device *dev;
-	char *set; /* workers of the same set go all or none; NULL: it goes alone */
-	struct vfio_nodes nodes; /* read at the start: they go with the unbind */
+	char *group; /* IOMMU group number: all workers of one group get there, or none;
+			NULL: this device stands alone */
+	struct vfio_nodes nodes; /* read before the worker starts: the unbind removes
+				    them, but a holder is still found by their names */
 	pid_t pid;		 /* 0: not started */
 	int socket;		 /* -1: not started, or finished */
-	enum phase reached, allowed;
+	enum phase reached;	 /* the last phase that the worker has ended */
+	enum phase allowed;	 /* the last one that it got GO for */
 	bool told_to_stop;
-	bool given_grace; /* as its time was up, and it was not stuck */
-	bool left;	  /* the parent waits for it no longer */
-	bool finished;	  /* the user has been told how it ended */
-	bool failed;
-	bool in_step; /* the kernel has not answered the last step yet */
-	char step[sizeof(((struct error *)NULL)->text)]; /* the last one */
+	bool given_grace; /* GRACE_STEP more, as its time was up and it was not stuck */
+	bool left;	  /* the parent waits for the worker no longer */
+	bool finished;	  /* the user has been told how the worker ended */
+	bool failed;	  /* finished, and with an error */
+	bool in_step;	  /* the kernel has not answered the last step yet */
+	char step[sizeof(((struct error *)NULL)->text)]; /* the last step, as a line for a
+							    root shell */
 	int64_t give_up_at;				 /* monotonic ns */
 };
 
@@ -70,13 +76,13 @@ struct workers {
 
 /* --- the child ----------------------------------------------------------------- */
 
-static int parent = -1;	    /* the socket to it */
-static int64_t deadline;    /* monotonic ns */
-static const char *stopped; /* why the worker gives up; NULL: it does not */
+static int to_parent = -1;	/* the worker's end of the socket */
+static int64_t deadline;	/* monotonic ns */
+static const char *stop_reason; /* why this worker gives up; NULL: it does not */
 
 static void say(const struct message *message)
 {
-	send(parent, message, sizeof(*message), MSG_NOSIGNAL);
+	send(to_parent, message, sizeof(*message), MSG_NOSIGNAL);
 }
 
 static void say_text(enum what what, const char *text)
@@ -102,49 +108,49 @@ static void say_warning(const char *text)
 	say_text(WHAT_WARNING, text);
 }
 
-/* The parent has said @word, which is not GO. */
+/* Note why the parent tells this worker to stop; @word is any but GO. */
 static void hear_stop(char word)
 {
-	stopped = word == STOP_SET_FAILED  ? SET_FAILED
-		  : word == STOP_TIMED_OUT ? "timed out"
-					   : "interrupted";
+	stop_reason = word == STOP_GROUP_FAILED ? GROUP_FAILED
+		      : word == STOP_TIMED_OUT	? "timed out"
+						: "interrupted";
 }
 
 static const char *given_up(void)
 {
-	char word = STOP_INTERRUPTED; /* stays, if the parent has gone */
+	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
 	ssize_t n;
 
-	if (stopped)
-		return stopped;
-	n = recv(parent, &word, 1, MSG_DONTWAIT);
+	if (stop_reason)
+		return stop_reason;
+	n = recv(to_parent, &word, 1, MSG_DONTWAIT);
 	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
 		hear_stop(word);
 	else if (now() >= deadline)
-		stopped = "timed out";
-	return stopped;
+		stop_reason = "timed out";
+	return stop_reason;
 }
 
-/* Say that the phase is over, and wait for GO, which the parent says when all workers of
- * the set are so far. Meanwhile the worker does not look at its deadline: the parent
- * does, else it could say GO to a worker that has just given up. Until GO for PHASE_READY
- * nothing is touched, and the worker is killed with its parent; from then on it outlives
- * it. */
+/* Tell the parent that this worker has ended the phase, and wait for GO, which comes when
+ * all workers of the IOMMU group have. Meanwhile only the parent looks at the deadline:
+ * else its GO could cross with a worker that has just given up. Until GO for PHASE_READY
+ * nothing is written, and the kernel kills the worker when its parent dies; from then on
+ * the worker outlives its parent. */
 static bool may_pass(enum phase phase)
 {
-	char word = STOP_INTERRUPTED; /* stays, if the parent has gone */
+	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
 
-	/* Even when its time is up, the worker looks who holds the device, to be able to
-	 * say that. */
+	/* With the lock, even a worker whose time is up goes on to the checks: they tell
+	 * who holds the device. */
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
-	recv(parent, &word, 1, 0);
+	recv(to_parent, &word, 1, 0);
 	if (word != GO)
 		hear_stop(word);
 	else if (phase == PHASE_READY)
 		prctl(PR_SET_PDEATHSIG, 0);
-	return !stopped;
+	return !stop_reason;
 }
 
 static void __attribute__((noreturn))
@@ -157,7 +163,7 @@ work(const struct device *dev, const struct request *request, int socket)
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	parent = detach(socket);
+	to_parent = detach(socket);
 	deadline = request->deadline;
 	sysfs_listen(&listener);
 	if (command_run(dev, request, &supervisor, &result.error) == 0)
@@ -180,24 +186,24 @@ static void finish(const struct workers *workers, struct worker *worker,
 	workers->listener->result(worker->dev, e);
 }
 
-/* May the worker have changed anything? */
-static bool touching(const struct worker *worker)
+/* May the worker have written below /sys? */
+static bool may_have_written(const struct worker *worker)
 {
 	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
 }
 
-/* The worker has ended without a last word. */
+/* The worker has ended without a result. */
 static void hear_death(const struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
 	int status = 0; /* unknown, if SIGCHLD is ignored */
 
 	waitpid(worker->pid, &status, 0);
-	error_set(&e, touching(worker) ? STATUS_BROKEN : STATUS_FAILED,
+	error_set(&e, may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED,
 		  "its worker (pid %d) was killed%s%s", worker->pid,
 		  WIFSIGNALED(status) ? " by SIG" : "",
 		  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
-	if (touching(worker))
+	if (may_have_written(worker))
 		error_hint(&e, "to put it back: vfio-bind release %s/%s",
 			   worker->dev->bus, worker->dev->name);
 	finish(workers, worker, &e);
@@ -207,7 +213,8 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 		      const char *line)
 {
 	worker->in_step = true;
-	if (streq(worker->step, line)) /* a deferred probe that is tried again */
+	if (streq(worker->step, line)) /* a deferred probe that is tried again: the user
+					  has heard of it */
 		return;
 	memcpy(worker->step, line, sizeof(worker->step));
 	if (now() >= workers->deadline && !workers->hurry)
@@ -215,16 +222,16 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 	workers->listener->step(worker->step);
 }
 
-/* Hear one message. False: there is none. */
+/* Take one message of the worker, and act on it. False: there is none now. */
 static bool hear(const struct workers *workers, struct worker *worker)
 {
 	struct message message;
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
-	/* The worker has ended. Its last word may be there all the same: sent after the
-	 * kernel looked for a message and before it looked for the end
-	 * (unix_dgram_recvmsg), or behind the news that the worker has not read all that
-	 * the parent said (unix_release_sock). */
+	/* The worker has ended. Its last message may be there all the same, so look once
+	 * more: the worker sent it after recv() found the queue empty and before recv()
+	 * looked for the end (unix_dgram_recvmsg); or it is behind ECONNRESET, which says
+	 * that the worker ended with a word of the parent unread (unix_release_sock). */
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0 || (n != sizeof(message) && worker->left))
@@ -247,14 +254,14 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		workers->listener->warning(worker->dev, &message.error);
 		break;
 	case WHAT_RESULT:
-		waitpid(worker->pid, NULL, 0); /* and with it, its lock */
+		waitpid(worker->pid, NULL, 0); /* with the worker, its lock is gone */
 		finish(workers, worker, &message.error);
 		break;
 	}
 	return true;
 }
 
-/* What is known of a worker that has not said how it ended, in @e. */
+/* Set @e to what is known of a worker that has not sent a result. */
 static void worker_is_pending(const struct workers *workers, const struct worker *worker,
 			      struct error *e)
 {
@@ -271,17 +278,17 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 		error_set(e, STATUS_REFUSED, "%s: locked by %s%s", reason, locker, held);
 		error_hint(e, "try again when that process has ended; do not kill it");
 	} else if (worker->in_step) {
-		error_set(e, touching(worker) ? STATUS_BROKEN : STATUS_REFUSED,
+		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
 			  "%s: the kernel is not done with: %s%s", reason, worker->step,
 			  held);
-		if (touching(worker))
+		if (may_have_written(worker))
 			error_hint(e, "%s when it is; pid %d waits for it",
 				   workers->request->command == COMMAND_RELEASE
 					   ? "the release is completed"
 					   : "the device is put back",
 				   worker->pid);
-	} else if (touching(worker)) {
-		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at it%s",
+	} else if (may_have_written(worker)) {
+		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at work%s",
 			  reason, worker->pid, held);
 		error_hint(e, "to see how it ends: vfio-bind list %s/%s",
 			   worker->dev->bus, worker->dev->name);
@@ -293,13 +300,13 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 	}
 }
 
-/* Wait for the worker no longer. */
+/* Wait for the worker no longer: tell the user what is known of it. */
 static void leave(const struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
 
-	/* From here on the worker can neither send nor receive, and notices that. What it
-	 * has sent is still read. */
+	/* From here on the worker can neither send nor receive, and given_up() tells it
+	 * so. What it has sent before is still read. */
 	shutdown(worker->socket, SHUT_RDWR);
 	worker->left = true;
 	while (worker->socket >= 0 && hear(workers, worker))
@@ -322,7 +329,7 @@ static int start(struct worker *worker, const struct request *request, struct er
 	worker->pid = fork();
 	if (worker->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent_pid) /* it was killed before the prctl() */
+		if (getppid() != parent_pid) /* the parent died before the prctl() */
 			_exit(STATUS_FAILED);
 		work(worker->dev, request, sockets[1]);
 	}
@@ -333,44 +340,47 @@ static int start(struct worker *worker, const struct request *request, struct er
 	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
 
-/* --- sets ---------------------------------------------------------------------- */
+/* --- groups -------------------------------------------------------------------- */
 
-static bool same_set(const struct worker *a, const struct worker *b)
+static bool same_group(const struct worker *a, const struct worker *b)
 {
-	return a == b || (a->set && streq(a->set, b->set));
+	return a == b || (a->group && streq(a->group, b->group));
 }
 
-static bool set_failed(const struct workers *workers, const struct worker *worker)
+static bool group_failed(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
-		if (same_set(&workers->worker[i], worker) && workers->worker[i].failed)
+		if (same_group(&workers->worker[i], worker) && workers->worker[i].failed)
 			return true;
 	}
 	return false;
 }
 
-/* The workers of a set take their locks in order: two commands at the same group must not
- * each have a part of the locks. */
+/* The workers of one IOMMU group lock their devices one after the other, in order: else
+ * each of two commands at the group could have a part of the locks. */
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
-		if (same_set(&workers->worker[i], worker) &&
+		if (same_group(&workers->worker[i], worker) &&
 		    workers->worker[i].reached < PHASE_LOCKED)
 			return false;
 	}
 	return true;
 }
 
+/* May the parent say GO? Not before all workers of the IOMMU group have ended the phase,
+ * nor when one is told to stop. */
 static bool may_go(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
 		const struct worker *other = &workers->worker[i];
 
-		if (!same_set(other, worker))
+		if (!same_group(other, worker))
 			continue;
 		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
-		/* A group can be opened once at a time: its members verify in turn. */
+		/* The kernel lets one process open a group: its workers verify in turn.
+		 */
 		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
 		    other->reached == PHASE_MOVED)
 			return false;
@@ -386,23 +396,24 @@ static void tell_stop(struct worker *worker, char word)
 	worker->told_to_stop = true;
 }
 
-/* Start, let go on or stop each worker for which it is time. */
+/* Start each worker, say GO to it or tell it to stop, if it is time for that. */
 static void advance(struct workers *workers)
 {
 	bool ended = false;
 
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
-		bool failed = set_failed(workers, worker);
+		bool failed = group_failed(workers, worker);
 		struct error e;
 
 		if (worker->finished)
 			continue;
 		if (failed && !worker->pid) {
-			error_set(&e, STATUS_REFUSED, SET_FAILED ": nothing was touched");
+			error_set(&e, STATUS_REFUSED,
+				  GROUP_FAILED ": nothing was touched");
 			finish(workers, worker, &e);
 		} else if (failed && !worker->told_to_stop) {
-			tell_stop(worker, STOP_SET_FAILED);
+			tell_stop(worker, STOP_GROUP_FAILED);
 		} else if (!worker->pid && may_start(workers, worker)) {
 			if (start(worker, workers->request, &e) < 0) {
 				finish(workers, worker, &e);
@@ -414,14 +425,14 @@ static void advance(struct workers *workers)
 			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
 		}
 	}
-	if (ended) /* the others of its set must hear of that */
+	if (ended) /* that stops the other workers of its group */
 		advance(workers);
 }
 
 /* --- the wait ------------------------------------------------------------------ */
 
-/* An fd to read the signals to stop from; those that were ignored when the command was
- * started stay so. */
+/* Returns an fd to read the signals to stop from. A signal that vfio-bind was started
+ * with as ignored stays ignored. */
 static int stop_signals(sigset_t *before)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
@@ -464,8 +475,8 @@ static void interrupt(struct workers *workers, int signal)
 	}
 }
 
-/* Wait for a message, a signal, or the time to give up on a worker. Returns the signal or
- * 0. */
+/* Wait for a message, a signal, or until the time of a worker is up. Returns the signal
+ * or 0. */
 static int wait_for_news(const struct workers *workers, int signals)
 {
 	size_t n = workers->n;
@@ -501,12 +512,12 @@ static bool all_finished(const struct workers *workers)
 	return true;
 }
 
-/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck,
- * and can still say how it ends. */
+/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
+ * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
 static void give_up(const struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
-	bool stuck = touching(worker) ? worker->in_step : !waits;
+	bool stuck = may_have_written(worker) ? worker->in_step : !waits;
 
 	if (!stuck && !worker->given_grace && !workers->hurry) {
 		tell_stop(worker, STOP_TIMED_OUT);
@@ -536,9 +547,9 @@ static struct workers make_workers(const struct request *request,
 			.dev = &devices->dev[i],
 			.socket = -1,
 			.give_up_at = request->deadline + GRACE,
-			.set = request->command == COMMAND_HANDOFF
-				       ? group_number(&devices->dev[i])
-				       : NULL,
+			.group = request->command == COMMAND_HANDOFF
+					 ? group_number(&devices->dev[i])
+					 : NULL,
 		};
 	return workers;
 }
@@ -566,7 +577,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 		advance(&workers);
 	}
 	for (size_t i = 0; i < workers.n; i++)
-		free(workers.worker[i].set);
+		free(workers.worker[i].group);
 	free(workers.worker);
 	close(signals);
 	sigprocmask(SIG_SETMASK, &before, NULL);

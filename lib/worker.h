@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Children that work on one device each. A write below /sys can block for minutes, beyond
- * any signal: so the parent waits until the deadline, tells what is pending, and leaves;
- * the worker, holding the lock, ends the matter whenever the kernel lets it. */
+ * any signal: so the parent waits until the deadline, tells what is pending, and exits;
+ * the worker keeps the lock, and finishes when the kernel lets it. */
 #pragma once
 
 #include "command.h"
 
-/* Who hears of what the workers do, in the parent. */
+/* Called in the parent, with what the workers report. */
 struct listener {
-	void (*step)(const char *line);
+	void (*step)(const char *line); /* a line for a root shell */
 	void (*warning)(const struct device *dev, const struct error *e);
 	void (*result)(const struct device *dev,
 		       const struct error *e); /* once for each device */

@@ -149,7 +149,7 @@ watcher() {
 	slow_handoff 15000
 	vfio_bind 3 release -t 1 vbtest.0
 	says "vfio-bind: vbtest.0: timed out: locked by vfio-bind (pid $worker)"
-	# The other one is still at it, and has not been disturbed.
+	# The other one is still at work, and has not been disturbed.
 	device_is vbtest.0 none vbtest-target
 	ended "$pid" 0
 	device_is vbtest.0 vbtest-target vbtest-target

@@ -188,7 +188,7 @@ resets() {
 	[[ $(resets) == 0 ]]
 	vfio_bind 0 release "$NVME"
 	vfio_bind 1 handoff --reset=always "$NVME" pci-stub
-	says "cannot be reset: a host driver would have it"
+	says "cannot be reset: a device is not reset while a host driver has it"
 	is_home "$NVME" nvme
 }
 
