@@ -113,6 +113,7 @@ run_tests() {
 	fi
 	options=()
 	for tool in "$build"/tools/*; do options+=(-x "$tool"); done
-	tests/guest/run -M "$machine" -t "$silence" "${options[@]}" "$build/vfio-bind" \
+	# Whatever ends the shell that waits for it ends it, too.
+	setpriv --pdeathsig TERM tests/guest/run -M "$machine" -t "$silence" "${options[@]}" "$build/vfio-bind" \
 		"${command[@]}" "${@/#//$folder/}"
 }

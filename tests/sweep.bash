@@ -117,7 +117,8 @@ handoff_and_release_work() {
 }
 
 # counted: runs the command without a kill. What calls each process makes, its changes and
-# its others, is in made, at "PROCESS KIND"; the number of processes in processes.
+# its others, is in made, at "PROCESS KIND"; the number of processes in processes, and the
+# others of that with the fewest in least.
 counted() {
 	local calls=$BATS_TEST_TMPDIR/calls.$name word process changes others
 	echo "vfio-bind $command ${options[*]} $device, its calls counted:"
@@ -128,6 +129,7 @@ counted() {
 		[[ $word == calls ]] || continue
 		made["$process change"]=$changes made["$process other"]=$others
 		processes=$process
+		((least && least < others)) || least=$others
 	done <"$calls"
 	((processes == ${#members[@]} + 1)) || {
 		echo "$processes processes, and not one and a worker for each of ${members[*]}"
@@ -150,11 +152,10 @@ attempt() {
 # it goes on until the process has ended by itself, so that it was killed at each.
 sweep_calls() {
 	local every=$stride all=${made["$process $kind"]} sure first call status=0 here=0
-	[[ $kind == change ]] || every=$((stride * OTHERS))
-	sure=$all
-	# How often a process asks for news, or a group's members for its lock, varies.
-	[[ $kind == change && ${#members[@]} == 1 ]] || sure=$(((all * 3 + 3) / 4))
-	((sure)) || return 0
+	# What it makes for sure. How often it asks for news varies, or what others are at; and
+	# with a group, how often it is its turn.
+	sure=$((${#members[@]} == 1 ? all : (all + 1) / 2))
+	if [[ $kind == other ]]; then every=$((stride * OTHERS)) sure=$(((least + 1) / 2)); fi
 	first=$((luck % (every < sure ? every : sure) + 1 + turn * every))
 	for ((call = first; every == 1 || call <= all; call += turns * every)); do
 		attempt >"$BATS_TEST_TMPDIR/said.$name" 2>&1 3>&- || status=$?
@@ -181,7 +182,7 @@ sweep_calls() {
 # and what the last one said in said.NAME.
 sweep() {
 	local command=$1 device=$2 stride=$3 luck=$4 turn=${5:-0} turns=${6:-1} name=${2#*/}
-	local process processes=0 kind tell_at=$((SECONDS + 60)) members=("${group[@]}")
+	local process processes=0 least=0 kind tell_at=$((SECONDS + 60)) members=("${group[@]}")
 	local -A made=() killed=([change]=0 [other]=0) total=([change]=0 [other]=0)
 	((${#members[@]})) || members=("$device")
 	counted >"$BATS_TEST_TMPDIR/said.$name" 2>&1 3>&- || return

@@ -26,6 +26,7 @@ setup() {
 
 teardown() {
 	local device
+	end_removes
 	end_background
 	vfio-bind release "${SWEPT[@]}" 2>/dev/null
 	for device in "${SWEPT[@]}"; do
@@ -88,6 +89,14 @@ host_is_absent() {
 
 LOCK=/run/vfio-bind/lock/platform:vbtest.0
 
+# end_removes: those of vbtest's drivers take no longer.
+end_removes() {
+	local parameter
+	for parameter in /sys/module/vbtest/parameters/{host,target}_remove_ms; do
+		[[ ! -e $parameter ]] || echo 0 >"$parameter"
+	done
+}
+
 # parent_killed COMMAND...: it is, and its worker left alone with vbtest.0, whose driver
 # takes its time to go.
 parent_killed() {
@@ -99,29 +108,31 @@ parent_killed() {
 	device_is vbtest.0 none vbtest-target
 	[[ -e $(record_of vbtest.0) ]]
 	run ! flock -n "$LOCK" true
+	end_removes
 	until_true 80 is_gone "$worker"
 	flock -n "$LOCK" true
 }
 
 @test "only the parent of a handoff is killed: its worker puts the device back" {
-	modprobe vbtest devices=1 host_remove_ms=10000
+	modprobe vbtest devices=1 host_remove_ms="$FOR_EVER"
 	parent_killed vfio-bind handoff vbtest.0 vbtest-target
 	is_home vbtest.0 vbtest-host
 }
 
 @test "only the parent of a release is killed: its worker completes it" {
-	modprobe vbtest devices=1 target_remove_ms=10000
+	modprobe vbtest devices=1 target_remove_ms="$FOR_EVER"
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	parent_killed vfio-bind release vbtest.0
 	is_home vbtest.0 vbtest-host
 }
 
 @test "only the worker is killed: the command says so, and a release ends well" {
-	modprobe vbtest devices=1 host_remove_ms=10000
+	modprobe vbtest devices=1 host_remove_ms="$FOR_EVER"
 	in_background vfio-bind handoff vbtest.0 vbtest-target
 	until_true 30 driver_is vbtest.0 none
 	worker=$(pgrep -P "$pid")
 	kill -KILL "$worker"
+	end_removes
 	ended "$pid" 4
 	says "vbtest.0: its worker (pid $worker) was killed by SIGKILL"
 	says "hint: to put it back: vfio-bind release platform/vbtest.0"

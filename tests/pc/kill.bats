@@ -124,10 +124,10 @@ of_group() {
 # --- killed in part ----------------------------------------------------------------
 
 # held_up PATH ARGUMENT...: in the background, vfio-bind whose workers' first writes to PATH
-# take fifteen seconds more.
+# wait until strace, which is pid, is ended.
 held_up() {
 	in_background taskset 1 strace -f -qqq -o /dev/null -P "$1" -e trace=write \
-		-e inject=write:delay_enter=15000000:when=1 vfio-bind "${@:2}"
+		-e inject=write:delay_enter=1000s:when=1 vfio-bind "${@:2}"
 }
 
 is_locked() {
@@ -211,7 +211,9 @@ worker_killed() {
 	held_up /sys/bus/pci/drivers/ahci/unbind handoff --force --group "$AHCI"
 	until_true 30 group_is taken "$AHCI"
 	kill -KILL "$(pgrep -P "$pid" -x vfio-bind)"
-	# Those that are there already wait for the one that is not, until they hear.
+	# Those that are there already do not wait for the one that is not.
+	until_true 30 group_is home "$AHCI" >/dev/null
+	kill "$pid"
 	until_true 40 nobody_works
 	group_is home
 }
