@@ -34,6 +34,10 @@ LIMIT=${LIMIT:-60}
 # shellcheck disable=SC2034
 DEADLINE=${DEADLINE:-3}
 
+# Milliseconds that a test driver takes for what the test will end.
+# shellcheck disable=SC2034
+FOR_EVER=1000000
+
 # run sets these.
 # shellcheck disable=SC2154
 : "${status=}" "${output=}"
@@ -176,9 +180,10 @@ readme_launcher() {
 	export launch
 }
 
-# until_true SECONDS COMMAND...: wait for it, and fail if it does not come.
+# until_true SECONDS COMMAND...: wait for it, and fail if it does not come. On a machine that
+# has much else to do it may take some times as long.
 until_true() {
-	local deadline=$((SECONDS + $1))
+	local deadline=$((SECONDS + 4 * $1))
 	shift
 	until "$@"; do
 		((SECONDS < deadline)) || return 1

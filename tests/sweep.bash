@@ -1,9 +1,14 @@
 # shellcheck shell=bash
-# Killed at every system call: whatever is left then, `release` ends well. The kill.bats of
-# each machine share this.
+# Killed at every call that changes something: whatever is left then, `release` ends well.
+# The kill.bats of each machine share this.
 #
-# STRIDE=N tries every Nth call only, beginning with one of the first N by chance. Counted
-# is from the exec on, so the calls of the dynamic loader are tried as well.
+# Those calls are kill-at's changes. Of the others one in OTHERS is killed at, too: a process
+# that is killed between two changes leaves what it leaves at the second one. STRIDE=N tries
+# every Nth of both kinds only, beginning with one of the first N by chance. Counted is from
+# the exec on, so the calls of the dynamic loader are among the others.
+#
+# First they are counted, in a run without a kill; and a sweep that was not killed at its
+# share of what was counted fails.
 #
 # A device is named as BUS/NAME here. The .bats file says what it sweeps:
 #   SWEPT    two devices, swept side by side
@@ -12,6 +17,7 @@
 # and a test may change what sweep_defaults has set.
 
 STRIDE=${STRIDE:-1}
+OTHERS=20
 : "${TARGET=}" "${device=}"
 # Under ptrace, LeakSanitizer does not work.
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
@@ -110,65 +116,136 @@ handoff_and_release_work() {
 	handed_off && release_works
 }
 
+# counted: runs the command without a kill. What calls each process makes, its changes and
+# its others, is in made, at "PROCESS KIND"; the number of processes in processes, and the
+# others of that with the fewest in least.
+counted() {
+	local calls=$BATS_TEST_TMPDIR/calls.$name word process changes others
+	echo "vfio-bind $command ${options[*]} $device, its calls counted:"
+	"$before" || return
+	kill-at count vfio-bind "$command" "${options[@]}" "$device" >"$calls" || return
+	"$after" || return
+	while read -r word process changes others; do
+		[[ $word == calls ]] || continue
+		made["$process change"]=$changes made["$process other"]=$others
+		processes=$process
+		((least && least < others)) || least=$others
+	done <"$calls"
+	((processes == ${#members[@]} + 1)) || {
+		echo "$processes processes, and not one and a worker for each of ${members[*]}"
+		return 1
+	}
+}
+
 # Is tried once: $before, kill, $after. Returns kill-at's status; 2: something is wrong.
 attempt() {
 	local status=0
-	echo "vfio-bind $command ${options[*]} $device, killed at call $call of process $process:"
+	echo "vfio-bind $command ${options[*]} $device, killed at $kind $call of process $process:"
 	"$before" || return 2
-	kill-at "$process" "$call" vfio-bind "$command" "${options[@]}" "$device" || status=$?
+	kill-at "$process" "$kind" "$call" vfio-bind "$command" "${options[@]}" "$device" ||
+		status=$?
 	if sane && "$after"; then return "$status"; fi
 	return 2
 }
 
-# sweep FIRST STEP COMMAND DEVICE: at each of these calls of each process. Leaves the
-# number of points in the file points.NAME, and what the last one said in said.NAME.
-sweep() {
-	local first=$1 step=$2 command=$3 device=$4 name=${4#*/}
-	local process=0 call points=0 status=1 members=("${group[@]}")
-	((${#members[@]})) || members=("$device")
-	while ((status == 1)); do
-		process=$((process + 1)) call=$((first - step)) status=0
-		while ((status == 0)); do
-			call=$((call + step))
-			attempt >"$BATS_TEST_TMPDIR/said.$name" 2>&1 || status=$?
-			((points += status == 0)) || :
-		done
+# sweep_calls: at its turn's share of these calls, of this process and kind. Without a stride
+# it goes on until the process has ended by itself, so that it was killed at each.
+sweep_calls() {
+	local every=$stride all=${made["$process $kind"]} sure first call status=0 here=0
+	# What it makes for sure. How often it asks for news varies, or what others are at; and
+	# with a group, how often it is its turn.
+	sure=$((${#members[@]} == 1 ? all : (all + 1) / 2))
+	if [[ $kind == other ]]; then every=$((stride * OTHERS)) sure=$(((least + 1) / 2)); fi
+	first=$((luck % (every < sure ? every : sure) + 1 + turn * every))
+	for ((call = first; every == 1 || call <= all; call += turns * every)); do
+		attempt >"$BATS_TEST_TMPDIR/said.$name" 2>&1 3>&- || status=$?
+		((status == 0)) || break
+		here=$((here + 1))
+		# A test's output is how its machine shows that it does not hang.
+		((SECONDS < tell_at)) || {
+			echo "# $command of $device: at $kind $call of $all of process $process" >&3
+			tell_at=$((SECONDS + 60))
+		}
 	done
-	echo "$points" >"$BATS_TEST_TMPDIR/points.$name"
-	# The last one found no such process: there was a worker for each.
-	((status == 3 && process == ${#members[@]} + 2))
+	killed[$kind]=$((${killed[$kind]} + here)) total[$kind]=$((${total[$kind]} + all))
+	((status <= 1)) || return
+	((first > sure || here > (sure - first) / (turns * every))) || {
+		echo "killed at $here of $all, every $((turns * every))th from $first on" \
+			>>"$BATS_TEST_TMPDIR/said.$name"
+		return 1
+	}
 }
 
-# sweep_both FACTOR COMMAND: every (FACTOR * STRIDE)th call, half of them on each of the
-# two devices, side by side. The number of points is in $points.
-sweep_both() {
-	local stride=$((STRIDE * $1)) device first
-	first=$((stride > 1 ? RANDOM % stride + 1 : 1))
-	for device in "${SWEPT[@]}"; do
-		sweep "$first" $((2 * stride)) "$2" "$device" 3>&- &
-		background+=($!)
-		taskset -p "${#background[@]}" $! >/dev/null # a processor each
-		first=$((first + stride))
+# sweep COMMAND DEVICE STRIDE LUCK [TURN TURNS]: at every STRIDEth change of each process, and
+# the others; LUCK says with which it begins. Those of TURNS share the calls, from turn 0 on.
+# Leaves in the file points.NAME how many changes it was killed at, of how many, and others;
+# and what the last one said in said.NAME.
+sweep() {
+	local command=$1 device=$2 stride=$3 luck=$4 turn=${5:-0} turns=${6:-1} name=${2#*/}
+	local process processes=0 least=0 kind tell_at=$((SECONDS + 60)) members=("${group[@]}")
+	local -A made=() killed=([change]=0 [other]=0) total=([change]=0 [other]=0)
+	((${#members[@]})) || members=("$device")
+	counted >"$BATS_TEST_TMPDIR/said.$name" 2>&1 3>&- || return
+	for ((process = 1; process <= processes; process++)); do
+		for kind in change other; do sweep_calls || return; done
 	done
-	points=0
+	echo "${killed[change]} ${total[change]} ${killed[other]} ${total[other]}" \
+		>"$BATS_TEST_TMPDIR/points.$name"
+}
+
+# say_points WHAT DEVICE...: how often WHAT was killed, by sweeps of these that shared its calls.
+say_points() {
+	local what=$1 device changes=0 others=0 of_changes of_others points
+	shift
+	for device; do
+		read -ra points <"$BATS_TEST_TMPDIR/points.${device#*/}"
+		changes=$((changes + points[0])) of_changes=${points[1]}
+		others=$((others + points[2])) of_others=${points[3]}
+	done
+	echo "# killed at $changes of $of_changes calls of $what that change something," \
+		"and at $others of $of_others others" >&3
+}
+
+# sweep_both FACTOR COMMAND: every (FACTOR * STRIDE)th change, half of them on each of the
+# two devices, side by side.
+sweep_both() {
+	local device turn=0 luck=$RANDOM
+	for device in "${SWEPT[@]}"; do
+		sweep "$2" "$device" $((STRIDE * $1)) $luck $turn ${#SWEPT[@]} &
+		background+=($!)
+		turn=$((turn + 1))
+		taskset -p "$turn" $! >/dev/null # a processor each
+	done
 	for device in "${SWEPT[@]}"; do
 		if ! wait "${background[0]}"; then
 			cat "$BATS_TEST_TMPDIR/said.${device#*/}"
 			return 1
 		fi
 		background=("${background[@]:1}")
-		((points += $(<"$BATS_TEST_TMPDIR/points.${device#*/}"))) || :
 	done
-	echo "# killed at $points system calls of a $2" >&3
+	say_points "a $2" "${SWEPT[@]}"
 }
 
-# sweep_one FACTOR COMMAND DEVICE WHAT: every (FACTOR * STRIDE)th call, of WHAT.
+# sweep_one FACTOR COMMAND DEVICE WHAT: every (FACTOR * STRIDE)th change, of WHAT.
 sweep_one() {
-	local stride=$((STRIDE * $1)) name=${3#*/}
-	sweep $((RANDOM % stride + 1)) "$stride" "$2" "$3" ||
-		{ cat "$BATS_TEST_TMPDIR/said.$name" && return 1; }
-	points=$(<"$BATS_TEST_TMPDIR/points.$name")
-	echo "# killed at $points system calls of $4" >&3
+	sweep "$2" "$3" $((STRIDE * $1)) $RANDOM ||
+		{ cat "$BATS_TEST_TMPDIR/said.${3#*/}" && return 1; }
+	say_points "$4" "$3"
+}
+
+# changes_are_known COMMAND...: strace finds no more calls that change something than kill-at.
+changes_are_known() {
+	local log=$BATS_TEST_TMPDIR/strace word process count changes=0
+	strace -f -qqq -o "$log" -e trace=write,rename,unlink,mkdir,ioctl,flock,clone,setsid \
+		-e trace=?send,?sendto,exit_group vfio-bind "$@"
+	release_works
+	kill-at count vfio-bind "$@" >"$log.counted"
+	release_works
+	while read -r word process count _; do
+		[[ $word != calls ]] || changes=$((changes + count))
+	done <"$log.counted"
+	echo "# $changes changes, $(grep -vc ' resumed>' "$log") of them known to strace"
+	(($(grep -vc ' resumed>' "$log") < changes)) # it is not told of the opens
 }
 
 # pin_both: a flag that is not vfio-bind's, and that forbids the host driver.

@@ -20,8 +20,8 @@ teardown_file() {
 }
 
 teardown() {
+	end_removes
 	end_background
-	echo 0 | tee "$PARAMETERS"/{host,target}_remove_ms >/dev/null
 	vfio-bind release --all
 }
 
@@ -35,14 +35,22 @@ is_unlocked() {
 	flock -n "$LOCKS/platform:$1" true
 }
 
-# slow_handoff MILLISECONDS: vbtest.0 is on its way to vbtest-target, and in the remove of
-# its host driver. Sets pid and worker.
+# slow_removes: the host driver's take their time, until end_removes.
+slow_removes() {
+	echo "$FOR_EVER" >"$PARAMETERS/host_remove_ms"
+}
+
+end_removes() {
+	echo 0 >"$PARAMETERS/host_remove_ms"
+}
+
+# slow_handoff: vbtest.0 is on its way to vbtest-target, and in the remove of its host
+# driver, until end_removes. Sets pid and worker.
 slow_handoff() {
-	echo "$1" >"$PARAMETERS/host_remove_ms"
-	in_background vfio-bind handoff -t 100 vbtest.0 vbtest-target
+	slow_removes
+	in_background vfio-bind handoff -t 1000 vbtest.0 vbtest-target
 	until_true 30 driver_is vbtest.0 none
 	worker=$(pgrep -P "$pid")
-	echo 0 >"$PARAMETERS/host_remove_ms"
 }
 
 # contender END FILE FIRST SECOND: runs these two commands on the NIC in turn until END, and
@@ -117,13 +125,14 @@ watcher() {
 }
 
 @test "two devices' commands do not wait for each other" {
-	slow_handoff 15000
+	slow_handoff
 	vfio_bind 0 handoff "$NIC"
 	device_is "$NIC" vfio-platform vfio-platform
 	vfio_bind 0 release "$NIC"
 	# Still in its remove.
 	device_is vbtest.0 none vbtest-target
 	run ! is_unlocked vbtest.0
+	end_removes
 	ended "$pid" 0
 	device_is vbtest.0 vbtest-target vbtest-target
 }
@@ -131,8 +140,8 @@ watcher() {
 @test "two devices of one command are worked on side by side" {
 	local removes
 	removes=$(<"$PARAMETERS/host_removes")
-	echo 10000 >"$PARAMETERS/host_remove_ms"
-	in_background vfio-bind handoff -t 100 --driver=vbtest-target vbtest.0 vbtest.1
+	slow_removes
+	in_background vfio-bind handoff -t 1000 --driver=vbtest-target vbtest.0 vbtest.1
 	both_are_removed() {
 		(($(<"$PARAMETERS/host_removes") == removes + 2))
 	}
@@ -140,29 +149,32 @@ watcher() {
 	# The second remove has begun, and the first one has not ended.
 	device_is vbtest.0 none vbtest-target
 	device_is vbtest.1 none vbtest-target
+	end_removes
 	ended "$pid" 0
 	device_is vbtest.0 vbtest-target vbtest-target
 	device_is vbtest.1 vbtest-target vbtest-target
 }
 
 @test "a command is refused at its deadline while another one has the lock" {
-	slow_handoff 15000
+	slow_handoff
 	vfio_bind 3 release -t 1 vbtest.0
 	says "vfio-bind: vbtest.0: timed out: locked by vfio-bind (pid $worker)"
 	# The other one is still at work, and has not been disturbed.
 	device_is vbtest.0 none vbtest-target
+	end_removes
 	ended "$pid" 0
 	device_is vbtest.0 vbtest-target vbtest-target
 }
 
 @test "commands that wait for the lock get it, one after the other" {
-	slow_handoff 10000
+	slow_handoff
 	handoff=$pid
-	in_background vfio-bind release -t 100 vbtest.0
+	in_background vfio-bind release -t 1000 vbtest.0
 	first=$pid
-	in_background vfio-bind release -t 100 vbtest.0
+	in_background vfio-bind release -t 1000 vbtest.0
 	second=$pid
 	until_true 30 waits_for_lock 2
+	end_removes
 	ended "$handoff" 0
 	ended "$first" 0
 	ended "$second" 0
@@ -171,7 +183,7 @@ watcher() {
 }
 
 @test "the lock lasts until the kernel is done, also when the command is gone" {
-	slow_handoff 15000
+	slow_handoff
 	kill -KILL "$pid"
 	status=0
 	wait "$pid" || status=$?
@@ -180,6 +192,7 @@ watcher() {
 	vfio_bind 3 handoff -t 1 vbtest.0 vbtest-target
 	says "locked by vfio-bind (pid $worker)"
 	device_is vbtest.0 none vbtest-target
+	end_removes
 	until_true 80 is_gone "$worker"
 	# Nobody waited for it: so it was put back.
 	is_home vbtest.0 vbtest-host
@@ -187,13 +200,14 @@ watcher() {
 }
 
 @test "the lock is there also when the command gave up at its deadline" {
-	echo $((8000 * DEADLINE)) >"$PARAMETERS/host_remove_ms"
+	slow_removes
 	vfio_bind 4 handoff -t "$DEADLINE" vbtest.0 vbtest-target
-	echo 0 >"$PARAMETERS/host_remove_ms"
 	run ! is_unlocked vbtest.0
-	# The next command waits for what that one has left behind. When the machine is busy,
-	# the board's clock and its sleeps are a third apart.
-	vfio_bind 0 release -t 100 vbtest.0
+	# The next command waits for what that one has left behind.
+	in_background vfio-bind release -t 1000 vbtest.0
+	until_true 30 waits_for_lock 1
+	end_removes
+	ended "$pid" 0
 	is_home vbtest.0 vbtest-host
 	is_unlocked vbtest.0
 }

@@ -82,11 +82,11 @@ is_pending() {
 @test "a slow remove: a handoff ends at its deadline or when told to, and is undone later" {
 	local before device write=drivers/vbtest-host/unbind back="the device is put back"
 	before=$(<$PARAMETERS/host_probes)
-	echo $((8000 * DEADLINE)) >$PARAMETERS/host_remove_ms
+	echo "$FOR_EVER" >$PARAMETERS/host_remove_ms
 	launch vbtest.0 handoff vbtest.0 vbtest-target -t "$DEADLINE"
 	until_true 20 driver_is vbtest.0 none
 	for device in vbtest.{1..3}; do
-		launch "$device" handoff "$device" vbtest-target -t 40
+		launch "$device" handoff "$device" vbtest-target -t 400
 	done
 	for device in vbtest.{1..3}; do
 		until_true 20 driver_is "$device" none
@@ -107,6 +107,7 @@ is_pending() {
 	vfio_bind 0 list vbtest.0 --noheadings --raw --output DEVICE,DRIVER,OVERRIDE,HOST
 	[[ $output == "vbtest.0  vbtest-target vbtest-host" ]]
 
+	echo 0 >$PARAMETERS/host_remove_ms
 	until_true 80 nobody_works
 	are_home vbtest.{0..3}
 	[[ $(<$PARAMETERS/target_probes) == 0 ]]
@@ -115,15 +116,16 @@ is_pending() {
 @test "a slow remove: a release ends at its deadline or when told to, and is completed later" {
 	local write=drivers/vbtest-target/unbind rest="the release is completed"
 	vfio_bind 0 handoff --driver=vbtest-target vbtest.0 vbtest.1
-	echo $((6000 * DEADLINE)) >$PARAMETERS/target_remove_ms
+	echo "$FOR_EVER" >$PARAMETERS/target_remove_ms
 	launch vbtest.0 release vbtest.0 -t "$DEADLINE"
-	launch vbtest.1 release vbtest.1 -t 40
+	launch vbtest.1 release vbtest.1 -t 400
 	until_true 20 driver_is vbtest.1 none
 	signal INT vbtest.1
 	is_pending vbtest.0 4 "timed out" "$write" "$rest"
 	is_pending vbtest.1 4 interrupted "$write" "$rest"
 	device_is vbtest.0 none vbtest-target
 
+	echo 0 >$PARAMETERS/target_remove_ms
 	until_true 80 nobody_works
 	are_home vbtest.{0..1}
 }
@@ -131,19 +133,20 @@ is_pending() {
 @test "a slow probe: the same" {
 	local back="the device is put back" rest="the release is completed"
 	vfio_bind 0 handoff vbtest.2 vbtest-target
-	echo $((6000 * DEADLINE)) >$PARAMETERS/target_probe_ms
-	echo $((6000 * DEADLINE)) >$PARAMETERS/host_probe_ms
+	echo "$FOR_EVER" >$PARAMETERS/target_probe_ms
+	echo "$FOR_EVER" >$PARAMETERS/host_probe_ms
 	launch vbtest.0 handoff vbtest.0 vbtest-target -t "$DEADLINE"
 	launch vbtest.2 release vbtest.2 -t "$DEADLINE"
-	launch vbtest.1 handoff vbtest.1 vbtest-target -t 40
+	launch vbtest.1 handoff vbtest.1 vbtest-target -t 400
 	until_true 20 driver_is vbtest.1 vbtest-target # there before it probes
 	signal INT vbtest.1
 	is_pending vbtest.0 4 "timed out" drivers/vbtest-target/bind "$back"
 	is_pending vbtest.2 4 "timed out" drivers/vbtest-host/bind "$rest"
 	is_pending vbtest.1 4 interrupted drivers/vbtest-target/bind "$back"
 	device_is vbtest.0 vbtest-target vbtest-target
-	echo 0 >$PARAMETERS/host_probe_ms
 
+	echo 0 >$PARAMETERS/host_probe_ms
+	echo 0 >$PARAMETERS/target_probe_ms
 	until_true 80 nobody_works
 	are_home vbtest.{0..2}
 }
@@ -157,7 +160,7 @@ is_pending() {
 
 @test "Ctrl-C while a probe is deferred: undone at once" {
 	echo 1000000 >$PARAMETERS/target_probe_defer
-	launch vbtest.0 handoff vbtest.0 vbtest-target -t 40
+	launch vbtest.0 handoff vbtest.0 vbtest-target -t 400
 	deferred() { (($(<$PARAMETERS/target_probe_defer) < 999999)); }
 	until_true 20 deferred
 	signal INT vbtest.0
@@ -235,9 +238,10 @@ slowed() {
 @test "a release whose time is up tries a deferred probe again all the same" {
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	echo 3 >$PARAMETERS/host_probe_defer
-	echo $((3000 * DEADLINE)) >$PARAMETERS/target_remove_ms
+	echo "$FOR_EVER" >$PARAMETERS/target_remove_ms
 	launch vbtest.0 release vbtest.0 -t "$DEADLINE"
 	is_pending vbtest.0 4 "timed out" drivers/vbtest-target/unbind "the release is completed"
+	echo 0 >$PARAMETERS/target_remove_ms
 	until_true 80 nobody_works
 	are_home vbtest.0
 }
@@ -259,7 +263,7 @@ locked_out() {
 	until_true 10 grep -qx sleep "/proc/$!/comm"
 
 	for signal in INT:130 TERM:143; do
-		launch vbtest.0 handoff vbtest.0 vbtest-target -t 40
+		launch vbtest.0 handoff vbtest.0 vbtest-target -t 400
 		waiting=$(stat -c %i "$lock")
 		until_true 20 grep -q -- "-> FLOCK.*:$waiting " /proc/locks
 		signal "${signal%:*}" vbtest.0

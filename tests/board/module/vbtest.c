@@ -22,13 +22,14 @@
  *
  *   host_probe_defer  so many probes return EPROBE_DEFER first
  *   host_probe_errno  probe fails with this errno
- *   host_probe_ms     probe takes so long
- *   host_remove_ms    remove takes so long
+ *   host_probe_ms     probe takes so long, or until this is set to 0
+ *   host_remove_ms    remove takes so long, or until this is set to 0
  *   host_probes       how many probes there were
  *   host_removes      how many removes there were
  */
 #include <linux/delay.h>
 #include <linux/device/bus.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/mod_devicetable.h>
 #include <linux/module.h>
@@ -71,6 +72,14 @@ static struct behaviour *behaviour_of(struct platform_device *pdev)
 			    driver);
 }
 
+static void take_time(const int *ms)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(READ_ONCE(*ms));
+
+	while (READ_ONCE(*ms) && time_before(jiffies, end))
+		msleep(20);
+}
+
 static int test_probe(struct platform_device *pdev)
 {
 	struct behaviour *b = behaviour_of(pdev);
@@ -83,7 +92,7 @@ static int test_probe(struct platform_device *pdev)
 		b->probe_defer--;
 	mutex_unlock(&lock);
 
-	msleep(b->probe_ms);
+	take_time(&b->probe_ms);
 	return defer ? -EPROBE_DEFER : -abs(b->probe_errno);
 }
 
@@ -94,7 +103,7 @@ static void test_remove(struct platform_device *pdev)
 	mutex_lock(&lock);
 	b->removes++;
 	mutex_unlock(&lock);
-	msleep(b->remove_ms);
+	take_time(&b->remove_ms);
 }
 
 static const struct platform_device_id host_ids[] = {{"vbtest"}, {}};

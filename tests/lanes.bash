@@ -1,0 +1,124 @@
+# shellcheck shell=bash
+# The lanes of the suite, for tests/check and tests/one. Sourced, not run, at the top of the
+# repository.
+#
+# A lane is a build of the program on a machine of tests/guest/run, or on this host; -sanitized
+# is the build with ASan and UBSan. Its tests run in parts, each on a machine of its own.
+
+# A part is a lane and some files of the tests of its machine; "*" is all that no other part
+# of the lane has. Longest first.
+parts='
+board-sanitized held.bats list.bats
+pc-6.12-sanitized group.bats held.bats sriov.bats usage.bats
+board kill.bats
+pc-6.12 kill.bats
+board-sanitized contend.bats kill.bats slow.bats
+pc-6.12-sanitized *
+board-sanitized *
+board held.bats list.bats slow.bats
+pc-6.12 *
+pc-6.1 *
+board *
+pc-6.1 contend.bats kill.bats undo.bats
+pc-6.1-sanitized held.bats scenario.bats
+board-nogroup *
+board-nogroup-sanitized *
+pc-6.1-noiommu *
+pc-6.12-noiommu *
+host *
+host-sanitized *
+'
+
+# A machine that says nothing for so many seconds hangs. The longest tests say nothing for
+# two minutes, where two lanes share a processor.
+silence=900
+
+# lane_names: prints them.
+lane_names() {
+	awk 'NF && !seen[$1]++ { print $1 }' <<<"$parts"
+}
+
+# use_lane LANE: sets what a lane is: machine, folder (of its tests), build (the folder of
+# the program and the tools), flags (of that build), variables (of the tests).
+use_lane() {
+	lane=$1 machine=${1%-sanitized} flags=() variables=()
+	folder=tests/${machine%%-*} build=build/${machine%%-*}
+	if [[ $lane == *-sanitized ]]; then
+		build+=-sanitized
+		flags=(CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all')
+		variables=(UBSAN_OPTIONS=print_stacktrace=1)
+		# On a guest, to look for leaks takes longer than the commands.
+		[[ $machine == host ]] || variables+=(ASAN_OPTIONS=detect_leaks=0)
+	fi
+	# A sanitizer sees no more in the hundredth kill, round or device than in the tenth, nor
+	# on a second kernel but where that has the program take another way. The sweeps in full
+	# are the newer kernel's.
+	case $lane in
+	host*) variables+=("VFIO_BIND=$build/vfio-bind") ;;
+	board-sanitized) variables+=(STRIDE=10 CONTEND_SECONDS=5 DEVICES=256) ;;
+	pc-6.12-sanitized) variables+=(STRIDE=10 CONTEND_SECONDS=5) ;;
+	pc-6.1) variables+=(STRIDE=4) ;;
+	esac
+}
+
+# part_files FILE...: prints the files of a part of the lane, a line each. Those that are named
+# like the end of a machine's name, as nogroup.bats, are for that machine alone.
+part_files() {
+	local own=${machine##*-}.bats
+	if [[ $1 != "*" ]]; then
+		printf '%s\n' "$@"
+	elif [[ -f $folder/$own ]]; then
+		echo "$own"
+	else
+		comm -23 <(cd "$folder" && printf '%s\n' *.bats | sort) <({
+			awk '{ sub(/-sanitized$/, "", $1); sub(/.*-/, "", $1); print $1 ".bats" }' <<<"$parts"
+			awk -v lane="$lane" '$1 == lane { for (i = 2; i <= NF; i++) print $i }' <<<"$parts"
+		} | sort)
+	fi
+}
+
+# lane_files: prints the files of all parts of the lane.
+lane_files() {
+	local words
+	while read -ra words; do
+		[[ ${words[0]-} != "$lane" ]] || part_files "${words[@]:1}"
+	done <<<"$parts"
+}
+
+# bats_options: sets options, for --filter.
+bats_options() {
+	options=()
+	[[ ! ${FILTER:-} ]] || options=(--filter "$FILTER")
+}
+
+# count_tests FILE...: prints how many tests of the lane's files are to be run.
+count_tests() {
+	local options
+	bats_options
+	bats --count "${options[@]}" "${@/#/$folder/}"
+}
+
+# build_lane: what the lane needs; what is there and up to date stays.
+build_lane() {
+	if [[ $machine == host ]]; then
+		make -s -j2 all tools BUILD="$build" "${flags[@]}"
+	else
+		tests/guest/build "${machine%%-*}" "$build" "${flags[@]}"
+	fi
+}
+
+# run_tests FILE...: of the lane; returns what tests/guest/run does.
+run_tests() {
+	local command options tool
+	bats_options
+	command=(env "${variables[@]}" bats --tap --timing "${options[@]}")
+	if [[ $machine == host ]]; then
+		"${command[@]}" "${@/#/$folder/}"
+		return
+	fi
+	options=()
+	for tool in "$build"/tools/*; do options+=(-x "$tool"); done
+	# Whatever ends the shell that waits for it ends it, too.
+	setpriv --pdeathsig TERM tests/guest/run -M "$machine" -t "$silence" "${options[@]}" "$build/vfio-bind" \
+		"${command[@]}" "${@/#//$folder/}"
+}
