@@ -91,16 +91,16 @@ static void test_error(void)
 /* An unset flag reads "(null)" or empty. */
 static void test_override(void)
 {
-	_cleanup_free_ char *none = device_override_value(copy("none"));
-	_cleanup_free_ char *blank = device_override_value(copy(" "));
-	_cleanup_free_ char *longer = device_override_value(copy("(null)x"));
+	_cleanup_free_ char *none = device_flag_value(copy("none"));
+	_cleanup_free_ char *blank = device_flag_value(copy(" "));
+	_cleanup_free_ char *longer = device_flag_value(copy("(null)x"));
 
 	same(none, "none", "a flag");
 	same(blank, " ", "a flag of one blank");
 	same(longer, "(null)x", "a flag that begins as none does");
-	CHECK(device_override_value(copy("(null)")) == NULL);
-	CHECK(device_override_value(copy("")) == NULL);
-	CHECK(device_override_value(NULL) == NULL);
+	CHECK(device_flag_value(copy("(null)")) == NULL);
+	CHECK(device_flag_value(copy("")) == NULL);
+	CHECK(device_flag_value(NULL) == NULL);
 }
 
 int main(void)
