@@ -162,8 +162,8 @@ static const char *bind_errno_text(const struct device *dev, const char *driver,
 	case -ENODEV:
 		return "the driver does not match it, or found no such hardware";
 	case -EBUSY:
-		return "another driver has it or is probing it, a VFIO user owns its "
-		       "IOMMU group, or the driver finds it busy";
+		return "another driver has it, a VFIO user owns its IOMMU group, or the "
+		       "driver finds it busy";
 	case -EAGAIN:
 		return "until the deadline its probe was deferred, as something is not "
 		       "there yet, or another member of its IOMMU group was being bound";
