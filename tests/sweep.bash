@@ -17,7 +17,7 @@
 # and a test may change what sweep_defaults has set.
 
 STRIDE=${STRIDE:-1}
-OTHERS=20
+OTHERS=40
 : "${TARGET=}" "${device=}"
 # Under ptrace, LeakSanitizer does not work.
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0

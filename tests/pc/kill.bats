@@ -27,6 +27,7 @@ setup() {
 }
 
 teardown() {
+	go_on || :
 	end_background
 	vfio-bind release --all
 	[[ ! -e $(syspath "$VF") ]] || no_vfs
@@ -124,10 +125,15 @@ of_group() {
 # --- killed in part ----------------------------------------------------------------
 
 # held_up PATH ARGUMENT...: in the background, vfio-bind whose workers' first writes to PATH
-# wait until strace, which is pid, is ended.
+# wait for go_on.
 held_up() {
-	in_background taskset 1 strace -f -qqq -o /dev/null -P "$1" -e trace=write \
-		-e inject=write:delay_enter=1000s:when=1 vfio-bind "${@:2}"
+	in_background taskset 1 strace -D -f -qqq -o /dev/null -P "$1" -e trace=write \
+		-e inject=write:delay_enter=1000s:when=1 vfio-bind "${@:2}" -t 1000
+}
+
+# Whom a tracer held goes on when the tracer is gone.
+go_on() {
+	pkill -KILL -x strace
 }
 
 is_locked() {
@@ -146,6 +152,7 @@ worker_killed() {
 	local worker
 	worker=$(worker_of "$1")
 	kill -KILL "$worker"
+	go_on
 	ended "$pid" 4
 	says "vfio-bind: ${1#*/}: its worker (pid $worker) was killed by SIGKILL"
 	says "hint: to put it back: vfio-bind release $1"
@@ -210,10 +217,10 @@ worker_killed() {
 @test "only the parent of a group's handoff is killed: its workers put all back" {
 	held_up /sys/bus/pci/drivers/ahci/unbind handoff --force --group "$AHCI"
 	until_true 30 group_is taken "$AHCI"
-	kill -KILL "$(pgrep -P "$pid" -x vfio-bind)"
+	killed "$pid"
 	# Those that are there already do not wait for the one that is not.
 	until_true 30 group_is home "$AHCI" >/dev/null
-	kill "$pid"
+	go_on
 	until_true 40 nobody_works
 	group_is home
 }
