@@ -64,8 +64,9 @@ static char *cell_host(const struct row *row)
 	_cleanup_record_ struct record record = {0};
 	struct error ignored; /* an ordinary user may not read it */
 
-	record_read(&row->dev, &row->binding, &record, &ignored);
-	return copy(record.origin.driver);
+	if (record_read(&row->dev, &row->binding, &record, &ignored) <= 0)
+		return NULL;
+	return copy(record.origin.driver ? record.origin.driver : DRIVER_NONE);
 }
 
 static char *cell_use(const struct row *row)
@@ -134,7 +135,7 @@ static const struct column {
 	{"NODE", "VFIO node", cell_node, true, 0},
 	{"MODEL", "hardware: model, compatible or ACPI id", cell_model, true,
 	 SCOLS_FL_TRUNC},
-	{"HOST", "driver it will go back to", cell_host, false, 0},
+	{"HOST", "driver it will go back to; none: to no driver", cell_host, false, 0},
 	{"USE", "its interfaces and disks", cell_use, false, 0},
 	{"HOLDER", "process that holds it, or its group, through VFIO", cell_holder,
 	 false, 0},
