@@ -59,6 +59,29 @@ int device_at(const char *path, struct device *dev)
 	return 0;
 }
 
+int device_of_bus(int devices, const char *bus, const char *name, struct device *dev)
+{
+	char target[PATH_MAX]; /* "../../../devices/...", as sysfs_create_link makes it */
+	ssize_t n = readlinkat(devices, name, target, sizeof(target) - 1);
+	const char *path = target;
+
+	if (n < 0)
+		return -1;
+	target[n] = '\0';
+	while (starts_with(path, "../"))
+		path += strlen("../");
+	if (!starts_with(path, "devices/")) {
+		errno = ENODEV;
+		return -1;
+	}
+	*dev = (struct device){
+		.bus = copy(bus),
+		.name = copy(name),
+		.path = format("/sys/%s", path),
+	};
+	return 0;
+}
+
 int device_behind(const char *path, struct device *dev)
 {
 	char resolved[PATH_MAX];
@@ -101,9 +124,13 @@ bool devices_have(const struct devices *devices, const struct device *dev)
 
 void devices_append(struct devices *devices, struct device *dev)
 {
-	devices->dev = reallocarray(devices->dev, devices->n + 1, sizeof(*dev));
-	if (!devices->dev)
-		abort();
+	if ((devices->n & (devices->n - 1)) ==
+	    0) { /* may be full: make room for as many */
+		devices->dev = reallocarray(devices->dev, 2 * devices->n + !devices->n,
+					    sizeof(*dev));
+		if (!devices->dev)
+			abort();
+	}
 	devices->dev[devices->n++] = *dev;
 	*dev = (struct device){0};
 }
@@ -318,12 +345,12 @@ uint64_t device_incarnation(const struct device *dev)
 	return stat(dev->path, &st) == 0 ? st.st_ino : 0;
 }
 
-static char *hwdb_model(const struct device *dev)
+static char *hwdb_model(int dir)
 {
 	/* Kept for the life of the program: opening the hwdb again would map its file
 	 * anew. */
 	static struct udev_hwdb *hwdb;
-	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
+	_cleanup_free_ char *modalias = sysfs_read_at(dir, "modalias");
 	struct udev_list_entry *entry, *list;
 
 	if (!hwdb) {
@@ -341,11 +368,11 @@ static char *hwdb_model(const struct device *dev)
 	return NULL;
 }
 
-char *device_model(const struct device *dev)
+char *device_model(const struct device *dev, int dir)
 {
-	char *model = streq(dev->bus, "pci") ? hwdb_model(dev) : NULL;
+	char *model = streq(dev->bus, "pci") ? hwdb_model(dir) : NULL;
 
 	if (!model)
-		model = sysfs_read(dev->path, "of_node/compatible");
-	return model ? model : sysfs_read(dev->path, "firmware_node/hid");
+		model = sysfs_read_at(dir, "of_node/compatible");
+	return model ? model : sysfs_read_at(dir, "firmware_node/hid");
 }

@@ -19,6 +19,10 @@ _must_check_ int device_find(const char *name, struct device *dev, struct error 
 /* The device at this syspath. Returns 0 or -1 with errno: it is gone, or on no bus. */
 _must_check_ int device_at(const char *path, struct device *dev);
 
+/* The device that entry @name of @devices, the open folder /sys/bus/@bus/devices, links
+ * to. Returns 0, or -1 with errno: it is gone. */
+int device_of_bus(int devices, const char *bus, const char *name, struct device *dev);
+
 /* The same for a path with links in it. */
 _must_check_ int device_behind(const char *path, struct device *dev);
 
@@ -69,6 +73,7 @@ _must_check_ int device_check_flag(const struct device *dev, struct error *e);
  * of its directory, which kernfs gives out anew. 0: the device is gone. */
 uint64_t device_incarnation(const struct device *dev);
 
-/* What it is, for people: a PCI device's model from the hwdb, else the first
- * `compatible` of its device tree node, else its ACPI hardware id, else NULL. */
-char *device_model(const struct device *dev);
+/* What it is, for people, with @dir its open directory: a PCI device's model from the
+ * hwdb, else the first `compatible` of its device tree node, else its ACPI hardware id,
+ * else NULL. */
+char *device_model(const struct device *dev, int dir);

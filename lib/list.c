@@ -9,17 +9,18 @@
 #include "vfio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libsmartcols/libsmartcols.h>
-#include <libudev.h>
 #include <limits.h>
 #include <stdio.h>
 #include <strings.h>
 
-/* A device, and what the filters need to know of it. */
+/* A device, and what is read of it from its open directory when its turn comes. */
 struct row {
 	struct device dev;
-	struct binding binding;
 	char *group; /* its number, only when the list goes by groups; NULL: in none */
+	int dir;     /* O_PATH; -1: it is gone */
+	struct binding binding;
 };
 
 static char *cell_device(const struct row *row)
@@ -44,19 +45,21 @@ static char *cell_override(const struct row *row)
 
 static char *cell_group(const struct row *row)
 {
-	return group_number(&row->dev);
+	return sysfs_link_at(row->dir, "iommu_group");
 }
 
 static char *cell_node(const struct row *row)
 {
-	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes(&row->dev);
+	_cleanup_nodes_ struct vfio_nodes nodes = {0};
 
+	if (driver_is_vfio(row->binding.driver))
+		nodes = vfio_nodes(&row->dev);
 	return copy(nodes.group ? nodes.group : nodes.cdev);
 }
 
 static char *cell_model(const struct row *row)
 {
-	return device_model(&row->dev);
+	return device_model(&row->dev, row->dir);
 }
 
 static char *cell_host(const struct row *row)
@@ -66,7 +69,7 @@ static char *cell_host(const struct row *row)
 
 	if (record_read(&row->dev, &row->binding, &record, &ignored) <= 0)
 		return NULL;
-	return copy(record.origin.driver);
+	return copy(record.origin.driver ? record.origin.driver : DRIVER_NONE);
 }
 
 static char *cell_use(const struct row *row)
@@ -83,7 +86,7 @@ static char *cell_holder(const struct row *row)
 
 static char *cell_modalias(const struct row *row)
 {
-	return sysfs_read(row->dev.path, "modalias");
+	return sysfs_read_at(row->dir, "modalias");
 }
 
 static char *cell_id(const struct row *row)
@@ -105,14 +108,14 @@ static char *cell_pf(const struct row *row)
 
 static char *cell_vfs(const struct row *row)
 {
-	_cleanup_free_ char *total = sysfs_read(row->dev.path, "sriov_totalvfs");
+	_cleanup_free_ char *total = sysfs_read_at(row->dir, "sriov_totalvfs");
 
 	return total ? format("%zu/%s", pci_vfs(&row->dev), total) : NULL;
 }
 
 static char *cell_reset(const struct row *row)
 {
-	return sysfs_read(row->dev.path, "reset_method");
+	return sysfs_read_at(row->dir, "reset_method");
 }
 
 static char *cell_path(const struct row *row)
@@ -135,7 +138,7 @@ static const struct column {
 	{"NODE", "VFIO node", cell_node, true, 0},
 	{"MODEL", "hardware: model, compatible or ACPI id", cell_model, true,
 	 SCOLS_FL_TRUNC},
-	{"HOST", "driver it will go back to", cell_host, false, 0},
+	{"HOST", "driver it will go back to; none: to no driver", cell_host, false, 0},
 	{"USE", "its interfaces and disks", cell_use, false, 0},
 	{"HOLDER", "process that holds it, or its group, through VFIO", cell_holder,
 	 false, 0},
@@ -223,29 +226,19 @@ static int check_bus(const struct names *buses, const char *bus, struct error *e
 	return error_set(e, STATUS_USAGE, "no such bus: '%.64s'", bus);
 }
 
-/* All devices on these buses, or one of them, that have a driver_override. */
-static void enumerate(const struct names *buses, const char *bus, struct devices *devices)
+static void add_bus(struct devices *devices, const char *bus)
 {
-	struct udev *udev = udev_new();
-	struct udev_enumerate *all = udev ? udev_enumerate_new(udev) : NULL;
-	struct udev_list_entry *entry;
+	_cleanup_free_ char *path = format("/sys/bus/%s/devices", bus);
+	_cleanup_closedir_ DIR *links = opendir(path);
+	struct dirent *link;
 
-	for (size_t i = 0; all && i < buses->n; i++) {
-		if (!bus || streq(bus, buses->name[i]))
-			udev_enumerate_add_match_subsystem(all, buses->name[i]);
-	}
-	if (all && udev_enumerate_scan_devices(all) >= 0) {
-		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all)) {
-			const char *path = udev_list_entry_get_name(entry);
-			struct device dev;
+	while (links && (link = readdir(links))) {
+		struct device dev;
 
-			if (sysfs_has(path, "driver_override") &&
-			    device_at(path, &dev) == 0)
-				devices_append(devices, &dev);
-		}
+		if (link->d_name[0] != '.' &&
+		    device_of_bus(dirfd(links), bus, link->d_name, &dev) == 0)
+			devices_append(devices, &dev);
 	}
-	udev_enumerate_unref(all);
-	udev_unref(udev);
 }
 
 /* The devices with all members of their groups. */
@@ -262,15 +255,13 @@ static void add_groups(struct devices *devices)
 	}
 }
 
-/* A row for each. */
+/* A row for each, not read yet. */
 static struct row *rows_of(const struct devices *devices, bool by_group, bool sort)
 {
 	size_t n = devices->n;
 	struct row *rows = calloc(n + 1, sizeof(*rows));
-	const char **paths = calloc(n + 1, sizeof(*paths));
-	char **overrides = calloc(n + 1, sizeof(*overrides));
 
-	if (!rows || !paths || !overrides)
+	if (!rows)
 		abort();
 	for (size_t i = 0; i < n; i++) {
 		rows[i].dev = devices->dev[i];
@@ -278,16 +269,38 @@ static struct row *rows_of(const struct devices *devices, bool by_group, bool so
 	}
 	if (sort)
 		qsort(rows, n, sizeof(*rows), compare);
+	return rows;
+}
+
+static const char **paths_of(const struct row *rows, size_t n)
+{
+	const char **paths = calloc(n + 1, sizeof(*paths));
+
+	if (!paths)
+		abort();
 	for (size_t i = 0; i < n; i++)
 		paths[i] = rows[i].dev.path;
-	sysfs_read_all(paths, n, "driver_override", overrides);
-	for (size_t i = 0; i < n; i++) {
-		rows[i].binding.driver_override = device_flag_value(overrides[i]);
-		rows[i].binding.driver = sysfs_link(rows[i].dev.path, "driver");
-	}
-	free(paths);
-	free(overrides);
-	return rows;
+	return paths;
+}
+
+/* Read what the filters need. Returns whether the device can be flagged. */
+static bool open_row(struct row *row, struct sysfs_reader *flags)
+{
+	char *flag = sysfs_reader_next(flags);
+	bool flaggable = flag;
+
+	row->dir = open(row->dev.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	row->binding.driver = sysfs_link_at(row->dir, "driver");
+	row->binding.driver_override = device_flag_value(flag);
+	return flaggable;
+}
+
+/* Of thousands of rows, not all can be open at once. */
+static void close_row(struct row *row)
+{
+	if (row->dir >= 0)
+		close(row->dir);
+	binding_clear(&row->binding);
 }
 
 static bool is_shown(const struct row *row, const struct list_options *options)
@@ -337,15 +350,10 @@ static size_t tree_column(const struct selection *selection)
 	return 0;
 }
 
-static void print(struct row *rows, size_t n, const struct list_options *options,
-		  const struct selection *selection)
+static struct libscols_table *new_table(const struct list_options *options,
+					const struct selection *selection, bool tree)
 {
 	struct libscols_table *table = scols_new_table();
-	bool tree = options->group && options->format != LIST_RAW;
-	size_t trunk = tree_column(selection);
-	size_t label = options->format == LIST_JSON ? SIZE_MAX : trunk;
-	struct libscols_line *parent = NULL;
-	const char *group = NULL; /* the parent's */
 
 	if (!table)
 		abort();
@@ -358,24 +366,51 @@ static void print(struct row *rows, size_t n, const struct list_options *options
 	for (size_t c = 0; c < selection->n; c++)
 		scols_table_new_column(table, selection->column[c]->name, 0,
 				       selection->column[c]->flags |
-					       (tree && c == trunk ? SCOLS_FL_TREE : 0));
+					       (tree && c == tree_column(selection)
+							? SCOLS_FL_TREE
+							: 0));
+	return table;
+}
+
+static void add_line(struct libscols_table *table, struct libscols_line *parent,
+		     const struct row *row, const struct selection *selection)
+{
+	struct libscols_line *line = new_line(table, parent);
+
+	for (size_t c = 0; c < selection->n; c++) {
+		char *cell = selection->column[c]->cell(row);
+
+		if (cell && scols_line_refer_data(line, c, cell) < 0)
+			abort();
+	}
+}
+
+/* Without @any, only the rows of devices that can be flagged. */
+static void print(struct row *rows, size_t n, bool any,
+		  const struct list_options *options, const struct selection *selection)
+{
+	bool tree = options->group && options->format != LIST_RAW;
+	struct libscols_table *table = new_table(options, selection, tree);
+	size_t label = options->format == LIST_JSON ? SIZE_MAX : tree_column(selection);
+	struct libscols_line *parent = NULL;
+	const char *group = NULL; /* the parent's */
+	_cleanup_free_ const char **paths = paths_of(rows, n);
+	struct sysfs_reader flags;
+
+	sysfs_reader_start(&flags, paths, n, "driver_override");
 	for (size_t i = 0; i < n; i++) {
-		struct libscols_line *line;
+		bool flaggable = open_row(&rows[i], &flags);
 
-		if (!is_shown(&rows[i], options))
-			continue;
-		if (tree && !streq(rows[i].group, group)) {
-			group = rows[i].group;
-			parent =
-				group ? group_line(table, group, selection, label) : NULL;
+		if ((any || flaggable) && is_shown(&rows[i], options)) {
+			if (tree && !streq(rows[i].group, group)) {
+				group = rows[i].group;
+				parent =
+					group ? group_line(table, group, selection, label)
+					      : NULL;
+			}
+			add_line(table, parent, &rows[i], selection);
 		}
-		line = new_line(table, parent);
-		for (size_t c = 0; c < selection->n; c++) {
-			char *cell = selection->column[c]->cell(&rows[i]);
-
-			if (cell && scols_line_refer_data(line, c, cell) < 0)
-				abort();
-		}
+		close_row(&rows[i]);
 	}
 	scols_print_table(table);
 	scols_unref_table(table);
@@ -393,17 +428,17 @@ int list_print(struct devices *devices, const struct list_options *options,
 	    select_columns(&selection, options->columns, e) < 0)
 		return -1;
 	scols_init_debug(0);
-	if (all)
-		enumerate(&buses, options->bus, devices);
-	else if (options->group)
+	for (size_t i = 0; all && i < buses.n; i++) {
+		if (!options->bus || streq(options->bus, buses.name[i]))
+			add_bus(devices, buses.name[i]);
+	}
+	if (!all && options->group)
 		add_groups(devices);
 	/* Operands are shown in their own order. */
 	rows = rows_of(devices, options->group, options->group || all);
-	print(rows, devices->n, options, &selection);
-	for (size_t i = 0; i < devices->n; i++) {
+	print(rows, devices->n, !all, options, &selection);
+	for (size_t i = 0; i < devices->n; i++)
 		free(rows[i].group);
-		binding_clear(&rows[i].binding);
-	}
 	free(rows);
 	return 0;
 }

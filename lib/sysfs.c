@@ -6,11 +6,13 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
+
+/* The parent waits for its reading child in turns, and looks after each whether the child
+ * is stuck. There is an end to them: in a /proc of another PID namespace it would look at
+ * another process. */
+#define READER_TURN_MS 500
+#define READER_TURNS 20
 
 static bool dry_run;
 static const struct sysfs_listener *listener;
@@ -20,11 +22,10 @@ static int compare(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-char *sysfs_read(const char *dir, const char *attr)
+char *sysfs_read_at(int dir, const char *attr)
 {
-	_cleanup_free_ char *path = format("%s/%s", dir, attr);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char buf[4097]; /* an attribute is a page at most */
+	_cleanup_close_ int fd = openat(dir, attr, O_RDONLY | O_CLOEXEC);
+	char buf[SYSFS_MAX + 1];
 	ssize_t n;
 
 	if (fd < 0)
@@ -38,11 +39,17 @@ char *sysfs_read(const char *dir, const char *attr)
 	return copy(buf);
 }
 
-char *sysfs_link(const char *dir, const char *link)
+char *sysfs_read(const char *dir, const char *attr)
 {
-	_cleanup_free_ char *path = format("%s/%s", dir, link);
+	_cleanup_free_ char *path = format("%s/%s", dir, attr);
+
+	return sysfs_read_at(AT_FDCWD, path);
+}
+
+char *sysfs_link_at(int dir, const char *link)
+{
 	char target[PATH_MAX];
-	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	ssize_t n = readlinkat(dir, link, target, sizeof(target) - 1);
 	const char *slash;
 
 	if (n < 0)
@@ -52,44 +59,11 @@ char *sysfs_link(const char *dir, const char *link)
 	return copy(slash ? slash + 1 : target);
 }
 
-/* What the reading child and its parent share. */
-struct reading {
-	atomic_size_t next; /* is being read; those before it are there */
-	struct {
-		bool there;
-		char text[NAME_MAX + 1]; /* no driver has a longer name */
-	} value[];
-};
-
-/* Start a child that reads on from @next. Returns an fd that closes when it ends, or -1.
- */
-static int start_reader(struct reading *reading, const char *const *dirs, size_t n,
-			const char *attr, pid_t *pid)
+char *sysfs_link(const char *dir, const char *link)
 {
-	int pipe[2];
+	_cleanup_free_ char *path = format("%s/%s", dir, link);
 
-	if (pipe2(pipe, O_CLOEXEC) < 0)
-		return -1;
-	*pid = fork();
-	if (*pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		detach(pipe[1]);
-		for (size_t i = reading->next; i < n; i++) {
-			char *text = sysfs_read(dirs[i], attr);
-
-			reading->value[i].there = text;
-			snprintf(reading->value[i].text, sizeof(reading->value[i].text),
-				 "%s", text ? text : "");
-			free(text);
-			reading->next = i + 1;
-		}
-		_exit(0);
-	}
-	close(pipe[1]);
-	if (*pid > 0)
-		return pipe[0];
-	close(pipe[0]);
-	return -1;
+	return sysfs_link_at(AT_FDCWD, path);
 }
 
 char *sysfs_process(pid_t pid)
@@ -101,8 +75,8 @@ char *sysfs_process(pid_t pid)
 	return end && starts_with(end, ") ") ? copy(end + 2) : NULL;
 }
 
-/* Does the process sleep in the kernel, beyond any signal? One that only has not had its
- * turn for so long is not stuck. */
+/* Does the process sleep in the kernel, beyond any signal? One that merely waits for a
+ * processor is not stuck. */
 static bool is_stuck(pid_t pid)
 {
 	_cleanup_free_ char *process = sysfs_process(pid);
@@ -110,44 +84,109 @@ static bool is_stuck(pid_t pid)
 	return !process || starts_with(process, "D");
 }
 
-void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values)
+/* The child: read from @next on, and tell each value as soon as it is there, so that the
+ * parent knows which one is waited for. A value is "=TEXT", or "-" for none, and a NUL.
+ */
+static void read_on(const struct sysfs_reader *reader, int fd)
 {
-	size_t size =
-		sizeof(struct reading) + n * sizeof(((struct reading *)0)->value[0]);
-	struct reading *reading = mmap(NULL, size, PROT_READ | PROT_WRITE,
-				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	size_t seen = SIZE_MAX;
-	pid_t pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fd = detach(fd);
+	for (size_t i = reader->next; i < reader->n; i++) {
+		_cleanup_free_ char *text = sysfs_read(reader->dirs[i], reader->attr);
+		_cleanup_free_ char *value = text ? format("=%s", text) : copy("-");
 
-	if (reading == MAP_FAILED)
-		abort();
-	while (reading->next < n) {
-		_cleanup_close_ int fd = start_reader(reading, dirs, n, attr, &pid);
-		struct pollfd end = {.fd = fd};
-		int turns = 20; /* there is an end to it also with another's /proc */
-		int r;
-
-		if (fd < 0)
-			break;
-		do {
-			seen = reading->next;
-			r = poll(&end, 1, 500);
-		} while (r < 0 || (r == 0 && (reading->next != seen ||
-					      (--turns > 0 && !is_stuck(pid)))));
-		if (r > 0) { /* it has ended */
-			waitpid(pid, NULL, 0);
-			if (reading->next == seen)
-				break;
-			continue;
-		}
-		kill(pid, SIGKILL); /* as soon as it can be */
-		reading->value[seen].there = true;
-		strcpy(reading->value[seen].text, "?");
-		reading->next = seen + 1;
+		if (write(fd, value, strlen(value) + 1) < 0)
+			_exit(1);
 	}
-	for (size_t i = 0; i < n; i++)
-		values[i] = reading->value[i].there ? copy(reading->value[i].text) : NULL;
-	munmap(reading, size);
+	_exit(0);
+}
+
+/* Start a child that reads on. */
+static void start_child(struct sysfs_reader *reader)
+{
+	int pipe[2];
+
+	if (pipe2(pipe, O_CLOEXEC) < 0)
+		return;
+	reader->child = fork();
+	if (reader->child == 0)
+		read_on(reader, pipe[1]);
+	close(pipe[1]);
+	if (reader->child > 0)
+		reader->fd = pipe[0];
+	else
+		close(pipe[0]);
+}
+
+static void leave_child(struct sysfs_reader *reader)
+{
+	if (reader->fd >= 0)
+		close(reader->fd);
+	reader->fd = -1;
+	reader->begin = reader->end = 0;
+}
+
+/* Wait for the child to tell more. Returns false if it is stuck. */
+static bool child_tells(const struct sysfs_reader *reader)
+{
+	struct pollfd told = {.fd = reader->fd, .events = POLLIN};
+	int turns = READER_TURNS;
+	int r;
+
+	do {
+		r = poll(&told, 1, READER_TURN_MS);
+	} while (r < 0 || (r == 0 && --turns > 0 && !is_stuck(reader->child)));
+	return r > 0;
+}
+
+/* Take what the child tells behind what is there. Returns false if nothing more comes
+ * from it: it is stuck, it has ended, or there is none. */
+static bool hear_child(struct sysfs_reader *reader)
+{
+	ssize_t n;
+
+	if (reader->fd < 0)
+		return false;
+	if (!child_tells(reader)) {
+		kill(reader->child, SIGKILL); /* the child dies when the kernel lets it */
+		return false;
+	}
+	reader->end -= reader->begin;
+	memmove(reader->text, reader->text + reader->begin, reader->end);
+	reader->begin = 0;
+	n = read(reader->fd, reader->text + reader->end,
+		 sizeof(reader->text) - reader->end);
+	if (n > 0)
+		reader->end += n;
+	return n > 0;
+}
+
+void sysfs_reader_start(struct sysfs_reader *reader, const char *const *dirs, size_t n,
+			const char *attr)
+{
+	*reader = (struct sysfs_reader){.dirs = dirs, .n = n, .attr = attr, .fd = -1};
+	if (n)
+		start_child(reader);
+}
+
+char *sysfs_reader_next(struct sysfs_reader *reader)
+{
+	const char *value, *end;
+
+	while (!(end = memchr(reader->text + reader->begin, '\0',
+			      reader->end - reader->begin))) {
+		if (hear_child(reader))
+			continue;
+		leave_child(reader);
+		if (++reader->next < reader->n)
+			start_child(reader);
+		return copy("?");
+	}
+	value = reader->text + reader->begin;
+	reader->begin = end + 1 - reader->text;
+	if (++reader->next == reader->n)
+		leave_child(reader);
+	return *value == '=' ? copy(value + 1) : NULL;
 }
 
 bool sysfs_has(const char *dir, const char *entry)

@@ -5,17 +5,44 @@
 
 #include "util.h"
 
+#include <sys/types.h>
+
+#define SYSFS_MAX 4096 /* bytes of an attribute: a page at most */
+
 /* The attribute's text without its last newline; NULL with errno. */
 char *sysfs_read(const char *dir, const char *attr);
 
 /* The last component of a link's target; NULL when there is no such link. */
 char *sysfs_link(const char *dir, const char *link);
 
-/* Read the attribute of @n directories into values[i]. Before Linux 6.12.80 reading
- * driver_override waits for the device lock, beyond any signal, while a bind or unbind of
- * that device is stuck: a value that has been waited for so for half a second is "?", and
- * a child is left to wait for it. NULL: it cannot be read. */
-void sysfs_read_all(const char *const *dirs, size_t n, const char *attr, char **values);
+/* The same two below a directory that is open, O_PATH will do: who reads much of a
+ * device saves the kernel the way to it. */
+char *sysfs_read_at(int dir, const char *attr);
+char *sysfs_link_at(int dir, const char *link);
+
+/* Reads one attribute of many directories in a child, ahead of who asks for the values.
+ * Before Linux 6.12.80 reading driver_override waits for the device lock, beyond any
+ * signal, while a bind or unbind of that device is stuck. */
+struct sysfs_reader {
+	const char *const *dirs;
+	size_t n;
+	const char *attr;
+	size_t next; /* whose value comes next */
+	pid_t child;
+	int fd; /* what the child tells; -1: there is no child */
+	char text[2 * SYSFS_MAX];
+	size_t begin, end; /* of what it has told, in text */
+};
+
+/* Start to read @attr of these @n directories, which must stay until all values have been
+ * asked for. */
+void sysfs_reader_start(struct sysfs_reader *reader, const char *const *dirs, size_t n,
+			const char *attr);
+
+/* The next directory's value; to be called @n times. NULL: there is none to be read. "?":
+ * a child has waited for it in the kernel for half a second, and is left to wait; or no
+ * child could read it. */
+char *sysfs_reader_next(struct sysfs_reader *reader);
 
 /* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it
  * cannot be read. */

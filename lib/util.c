@@ -21,7 +21,11 @@ char *format(const char *fmt, ...)
 
 char *copy(const char *s)
 {
-	return s ? format("%s", s) : NULL;
+	char *new = s ? strdup(s) : NULL;
+
+	if (s && !new)
+		abort();
+	return new;
 }
 
 void append(char **list, const char *separator, const char *fmt, ...)

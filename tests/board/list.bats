@@ -279,6 +279,14 @@ same() {
 	listed vbtest.7
 	[[ $(cell driver) == vbtest-host && $(cell host) == null && $(cell node) == null ]]
 	[[ $(cell override) == null && $(cell holder) == null ]]
+
+	# It had no driver, which is not the same as not being taken.
+	vfio_bind 0 handoff vbtest.10
+	listed vbtest.10
+	[[ $(cell driver) == vfio-platform && $(cell host) == none ]]
+	vfio_bind 0 release vbtest.10
+	listed vbtest.10
+	[[ $(cell driver) == null && $(cell host) == null ]]
 }
 
 @test "a device without an IOMMU that is handed off" {
