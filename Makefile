@@ -52,6 +52,10 @@ sanitize:
 	$(MAKE) check-fast BUILD=$(BUILD)/sanitized \
 		CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
+# LANES=all: of the emulated machines, too. V=1: each line that is never executed.
+coverage:
+	V=$(V) tests/coverage/run $(LANES)
+
 demo:
 	tests/board/demo
 
@@ -79,4 +83,5 @@ dist:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools unit check check-fast sanitize demo bench lint install uninstall dist clean
+.PHONY: all tools unit check check-fast sanitize coverage demo bench lint install uninstall \
+	dist clean
