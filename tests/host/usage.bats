@@ -38,6 +38,26 @@ misuse() {
 	fi
 }
 
+# no_devices NAME...: each command says so of each, and of nothing else.
+no_devices() {
+	local name command line said names=("${@/%/: no such device}")
+	names=("${names[@]/#/vfio-bind: }")
+	for command in list 'release -n' 'handoff -n --driver=none'; do
+		# shellcheck disable=SC2086
+		call vfio-bind $command "$@"
+		[[ $status == 2 && ! $output ]]
+		said=()
+		for line in "${stderr_lines[@]}"; do
+			[[ $line == "vfio-bind: hint: "* ]] || said+=("$line")
+		done
+		if [[ ${said[*]} != "${names[*]}" ]]; then
+			printf '%s\n' "$command said:" "${said[@]}"
+			return 1
+		fi
+	done
+	for name; do misuse "$name: no such device" pin -n "$name"; done
+}
+
 # refused_whole ARGUMENT...: for the control character in it.
 refused_whole() {
 	misuse "control character in '" "$@"
@@ -161,26 +181,6 @@ long_name() {
 	for when in '' alway ALWAYS 1 none; do
 		misuse "--reset is auto, always or never, not '$when'" handoff -n --reset="$when" a
 	done
-}
-
-# no_devices NAME...: each command says so of each, and of nothing else.
-no_devices() {
-	local name command line said names=("${@/%/: no such device}")
-	names=("${names[@]/#/vfio-bind: }")
-	for command in list 'release -n' 'handoff -n --driver=none'; do
-		# shellcheck disable=SC2086
-		call vfio-bind $command "$@"
-		[[ $status == 2 && ! $output ]]
-		said=()
-		for line in "${stderr_lines[@]}"; do
-			[[ $line == "vfio-bind: hint: "* ]] || said+=("$line")
-		done
-		if [[ ${said[*]} != "${names[*]}" ]]; then
-			printf '%s\n' "$command said:" "${said[@]}"
-			return 1
-		fi
-	done
-	for name; do misuse "$name: no such device" pin -n "$name"; done
 }
 
 @test "a device that there is not" {
