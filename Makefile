@@ -20,7 +20,7 @@ UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 all: $(BUILD)/vfio-bind
 
 $(BUILD)/vfio-bind: $(OBJECTS)
-	$(LINK.o) -o $@ $^ $(LDLIBS)
+	$(LINK.c) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -38,7 +38,7 @@ unit: $(UNITS)
 
 $(UNITS): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(filter $(BUILD)/lib/%,$(OBJECTS))
 	@mkdir -p $(@D)
-	$(LINK.o) -o $@ $^ $(LDLIBS)
+	$(LINK.c) -o $@ $^ $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(UNITS:$(BUILD)/%=$(BUILD)/tests/%.d)
 
