@@ -20,7 +20,7 @@ UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 all: $(BUILD)/vfio-bind
 
 $(BUILD)/vfio-bind: $(OBJECTS)
-	$(LINK.o) -o $@ $^ $(LDLIBS)
+	$(LINK.c) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -41,7 +41,7 @@ wraps = $(shell grep -o '\b__wrap_[a-z_]*' $(1) | sort -u | sed 's/__wrap_/-Wl,-
 
 $(UNITS): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(filter $(BUILD)/lib/%,$(OBJECTS))
 	@mkdir -p $(@D)
-	$(LINK.o) $(call wraps,tests/unit/$*.c) -o $@ $^ $(LDLIBS)
+	$(LINK.c) $(call wraps,tests/unit/$*.c) -o $@ $^ $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(UNITS:$(BUILD)/%=$(BUILD)/tests/%.d)
 
@@ -54,6 +54,10 @@ check-fast:
 sanitize:
 	$(MAKE) check-fast BUILD=$(BUILD)/sanitized \
 		CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+
+# LANES=all: of the emulated machines, too. V=1: each line that is never executed.
+coverage:
+	V=$(V) tests/coverage/run $(LANES)
 
 demo:
 	tests/board/demo
@@ -82,4 +86,5 @@ dist:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools unit check check-fast sanitize demo bench lint install uninstall dist clean
+.PHONY: all tools unit check check-fast sanitize coverage demo bench lint install uninstall \
+	dist clean

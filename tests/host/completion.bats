@@ -43,26 +43,47 @@ setup_file() {
 setup() {
 	bats_require_minimum_version 1.5.0
 	PATH=$BATS_FILE_TMPDIR/bin:$PATH
+	start_shell
 }
 
-# complete_line LINE: what is offered at the end of it, sorted, in $output, one a line.
-# In a shell of its own, as bash-completion does not expect to be run by bats.
-complete_line() {
+# start_shell: the one that completes, as bash-completion does not expect to be run by bats;
+# one a test, as to load it takes longest. For each line it reads it prints what is offered at
+# the end of it, sorted, and then an "end".
+start_shell() {
+	if [[ ${shell_PID-} ]]; then
+		kill "$shell_PID"
+		wait "$shell_PID" || :
+	fi
 	# shellcheck disable=SC2016
-	run --separate-stderr bash --norc -c '
+	coproc shell { exec bash --norc -c '
 		. /usr/share/bash-completion/bash_completion
 		. "$HERE/completion/vfio-bind"
-		COMP_LINE=$1 COMP_POINT=${#1}
-		# Split as readline does it: "=" and ":" are words of their own.
-		split=${COMP_LINE//:/ : } split=${split//=/ = }
-		read -ra COMP_WORDS <<<"$split"
-		if [[ $COMP_LINE == *[\ ] ]]; then COMP_WORDS+=(""); fi
-		COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-		_vfio_bind vfio-bind "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
-		((${#COMPREPLY[@]} == 0)) || printf "%s\n" "${COMPREPLY[@]}" | sort
-	' bash "$1"
-	# shellcheck disable=SC2154
-	[[ ! $stderr ]] || { echo "stderr: $stderr" && return 1; }
+		while IFS= read -r COMP_LINE; do
+			(
+				COMP_POINT=${#COMP_LINE}
+				# Split as readline does it: "=" and ":" are words of their own.
+				split=${COMP_LINE//:/ : } split=${split//=/ = }
+				read -ra COMP_WORDS <<<"$split"
+				if [[ $COMP_LINE == *[\ ] ]]; then COMP_WORDS+=(""); fi
+				COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+				_vfio_bind vfio-bind "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+				((${#COMPREPLY[@]} == 0)) || printf "%s\n" "${COMPREPLY[@]}" | sort
+			) </dev/null
+			echo end
+		done' 2>"$BATS_TEST_TMPDIR/stderr" 3>&-; }
+}
+
+# complete_line LINE: what is offered at the end of it, in $output, one a line.
+complete_line() {
+	local line
+	output=''
+	# shellcheck disable=SC2154 # coproc sets it
+	printf '%s\n' "$1" >&"${shell[1]}"
+	while IFS= read -r line <&"${shell[0]}" && [[ $line != end ]]; do
+		output+=${output:+$'\n'}$line
+	done
+	[[ $line == end && ! -s $BATS_TEST_TMPDIR/stderr ]] ||
+		{ echo "stderr: $(<"$BATS_TEST_TMPDIR/stderr")" && return 1; }
 }
 
 # offers LINE WORD...: these words and no others.
@@ -185,6 +206,7 @@ options_of() {
 	printf '#!/bin/sh\necho oops >&2; exit 1\n' >"$BATS_TEST_TMPDIR/vfio-bind"
 	chmod +x "$BATS_TEST_TMPDIR/vfio-bind"
 	PATH=$BATS_TEST_TMPDIR:$PATH
+	start_shell
 	offers 'vfio-bind '
 	offers 'vfio-bind release '
 }

@@ -14,7 +14,7 @@ means() {
 	list=${list#, }
 	(($# > 3)) || list=${list/, / and }
 	expect 2 "vfio-bind: $1: ambiguous: $list
-vfio-bind: hint: name it with its bus" list "$1"
+vfio-bind: hint: name it with its bus, as BUS/NAME" list "$1"
 }
 
 # means_none NAME...

@@ -64,7 +64,7 @@ vfio-bind: hint: hand off the devices behind it" handoff -n 00:1c.0
 @test "a reset that is demanded, and not to be had" {
 	expect 1 "vfio-bind: 0000:00:1f.2: cannot be reset: it has no reset attribute
 vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always 00:1f.2 pci-stub
-	expect 1 "vfio-bind: 0000:00:10.0: cannot be reset: a host driver would have it
+	expect 1 "vfio-bind: 0000:00:10.0: cannot be reset: a device is not reset while a host driver has it
 vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always 00:10.0 pci-stub
 	expect 1 "vfio-bind: twin: cannot be reset: it has no reset attribute, and only VFIO resets it otherwise
 vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always amba/twin none

@@ -52,9 +52,12 @@ attribute() {
 }
 
 # expect STATUS TEXT ARGUMENT...: run vfio-bind, and demand this status and all of the text.
+# By way of a file: that takes fewer processes than a substitution.
 expect() {
 	local status=0 output
-	output=$(vfio-bind "${@:3}" 2>&1) || status=$?
+	vfio-bind "${@:3}" >"$MADE_UP/output" 2>&1 || status=$?
+	IFS= read -rd '' output <"$MADE_UP/output" || :
+	output=${output%$'\n'}
 	if [[ $status != "$1" || $output != "$2" ]]; then
 		printf '%s\n' "vfio-bind ${*:3}: status $status, not $1; it said:" "$output" \
 			"and not:" "$2"
