@@ -95,9 +95,9 @@ vfio-bind: hint: $1}" handoff -n eth0
 	changing
 	mkdir -p /sys/module/vfio/parameters
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
-	no_iommu "no IOMMU of this machine is in front of it; if that is acceptable: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+	no_iommu "no IOMMU of this machine is in front of it; or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 	rmdir /sys/class/iommu/dmar0
-	no_iommu "if that is acceptable: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+	no_iommu "or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 	echo Y >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	expect 0 "vfio-bind: 0000:00:12.0: warning: no IOMMU: nothing confines its DMA, its user can read and write all memory
 echo vfio-pci > $PCI/0000:00:12.0/driver_override
@@ -108,7 +108,7 @@ echo 0000:00:12.0 > /sys/bus/pci/drivers/vfio-pci/bind" handoff -n eth0
 	echo vfio-noiommu >/sys/kernel/iommu_groups/30/name
 	ln -s ../../../kernel/iommu_groups/30 "$PCI/0000:00:12.0/iommu_group"
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
-	no_iommu "if that is acceptable: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+	no_iommu "or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 }
 
 @test "a group without any node, or with nobody to hold it, is asked for neither" {
