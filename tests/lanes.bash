@@ -43,6 +43,7 @@ lane_names() {
 use_lane() {
 	lane=$1 machine=${1%-sanitized} flags=() variables=()
 	folder=tests/${machine%%-*} build=build/${machine%%-*}
+	[[ $machine != host ]] || folder=tests # what make check-fast runs
 	if [[ $lane == *-sanitized ]]; then
 		build+=-sanitized
 		flags=(CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all')
@@ -67,6 +68,8 @@ part_files() {
 	local own=${machine##*-}.bats
 	if [[ $1 != "*" ]]; then
 		printf '%s\n' "$@"
+	elif [[ $machine == host ]]; then
+		(cd "$folder" && printf '%s\n' host/*.bats sys/*.bats unit/*.c)
 	elif [[ -f $folder/$own ]]; then
 		echo "$own"
 	else
@@ -91,20 +94,51 @@ bats_options() {
 	[[ ! ${FILTER:-} ]] || options=(--filter "$FILTER")
 }
 
-# count_tests FILE...: prints how many tests of the lane's files are to be run.
+# count_tests FILE...: prints how many tests of the lane's files are to be run. A program in C
+# is one, and has no name to be filtered by.
 count_tests() {
-	local options
+	local options file files=() count=0
 	bats_options
-	bats --count "${options[@]}" "${@/#/$folder/}"
+	for file; do
+		if [[ $file == *.bats ]]; then
+			files+=("$folder/$file")
+		elif [[ ! ${FILTER:-} ]]; then
+			((++count))
+		fi
+	done
+	((${#files[@]} == 0)) || ((count += $(bats --count "${options[@]}" "${files[@]}"))) || :
+	echo "$count"
 }
 
 # build_lane: what the lane needs; what is there and up to date stays.
 build_lane() {
 	if [[ $machine == host ]]; then
-		make -s -j2 all tools BUILD="$build" "${flags[@]}"
+		make -s -j2 all tools unit BUILD="$build" "${flags[@]}"
 	else
 		tests/guest/build "${machine%%-*}" "$build" "${flags[@]}"
 	fi
+}
+
+# run_host_tests FILE...: all of them, whatever fails; returns 1 if any does.
+run_host_tests() {
+	local file command status=0
+	for file; do
+		case $file in
+		unit/*) command=("$build/${file%.c}") ;;
+		sys/*) command=(tests/sys/run --tap --timing "${options[@]}" "$folder/$file") ;;
+		*) command=(bats --tap --timing "${options[@]}" "$folder/$file") ;;
+		esac
+		if [[ $file == *.bats ]]; then
+			env "${variables[@]}" "${command[@]}" || status=1
+		elif [[ ! ${FILTER:-} ]]; then
+			if env "${variables[@]}" "${command[@]}" | sed 's/^/# /'; then
+				echo "ok $file"
+			else
+				echo "not ok $file" && status=1
+			fi
+		fi
+	done
+	return "$status"
 }
 
 # run_tests FILE...: of the lane; returns what tests/guest/run does.
@@ -113,7 +147,7 @@ run_tests() {
 	bats_options
 	command=(env "${variables[@]}" bats --tap --timing "${options[@]}")
 	if [[ $machine == host ]]; then
-		"${command[@]}" "${@/#/$folder/}"
+		run_host_tests "$@"
 		return
 	fi
 	options=()
