@@ -44,15 +44,13 @@ static struct binding home_without_record(const struct device *dev,
 
 static struct binding target(const struct job *job)
 {
+	char *flag = job->driver ? job->driver : (char *)DRIVER_NONE;
+
 	switch (job->request->command) {
 	case COMMAND_PIN:
-		return (struct binding){.driver = job->from.driver,
-					.driver_override =
-						job->driver ? job->driver : DRIVER_NONE};
+		return (struct binding){job->from.driver, flag};
 	case COMMAND_HANDOFF:
-		return (struct binding){.driver = job->driver,
-					.driver_override =
-						job->driver ? job->driver : DRIVER_NONE};
+		return (struct binding){job->driver, flag};
 	case COMMAND_RELEASE:
 		break;
 	}
