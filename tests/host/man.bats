@@ -8,6 +8,14 @@ setup_file() {
 	# As it is read, without overstrikes; wide, so that no line is broken.
 	mandoc -T ascii -O width=500 "$HERE/man/vfio-bind.8" | sed 's/.\x08//g' \
 		>"$BATS_FILE_TMPDIR/man"
+	# Of all and of each command: its --help, and from it the options, one a line, as
+	# "-t, --timeout=SECONDS", sorted.
+	local command
+	for command in '' list pin handoff release; do
+		"$REAL" ${command:+"$command"} --help >"$BATS_FILE_TMPDIR/help-$command"
+		sed -nE 's/^ +((-., )?--[a-z-]+(=[A-Z]+)?).*/\1/p' "$BATS_FILE_TMPDIR/help-$command" |
+			sort >"$BATS_FILE_TMPDIR/options-$command"
+	done
 }
 
 setup() {
@@ -27,11 +35,6 @@ same() {
 		echo "$1:" && diff <(echo "$2") <(echo "$3")
 		return 1
 	fi
-}
-
-# help_options COMMAND: one a line, as "-t, --timeout=SECONDS", sorted.
-help_options() {
-	vfio-bind ${1:+"$1"} --help | sed -nE 's/^ +((-., )?--[a-z-]+(=[A-Z]+)?).*/\1/p' | sort
 }
 
 # man_options COMMAND: those that the man page says it has. A heading tells whose options
@@ -93,10 +96,10 @@ man_options() {
 @test "its options are those of each command's --help" {
 	local command
 	for command in "${commands[@]}"; do
-		same "$command" "$(help_options "$command")" "$(man_options "$command")"
+		same "$command" "$(<"$BATS_FILE_TMPDIR/options-$command")" "$(man_options "$command")"
 	done
 	# and those before the command are of all commands
-	same vfio-bind "$(help_options '')" "$(man_options 'no command')"
+	same vfio-bind "$(<"$BATS_FILE_TMPDIR/options-")" "$(man_options 'no command')"
 }
 
 # The short one of each option that has one, else the long one.
@@ -104,7 +107,7 @@ man_options() {
 	local command
 	for command in "${commands[@]}"; do
 		same "$command" \
-			"$(comm -23 <(help_options "$command") <(help_options '') |
+			"$(comm -23 "$BATS_FILE_TMPDIR/"{"options-$command",options-} |
 				sed -E 's/^-(.), .*/-\1/; s/=.*//' | sort)" \
 			"$(section SYNOPSIS | grep "^ *vfio-bind $command " |
 				grep -Eo -- '(^|[ [])--?[A-Za-z-]+' | tr -d ' [' |
@@ -159,10 +162,10 @@ man_options() {
 	fi
 	while read -r example; do
 		read -ra words <<<"$example"
-		run --separate-stderr vfio-bind "${words[@]}" --help
-		# shellcheck disable=SC2154
-		if [[ $status != 0 || $stderr ]]; then
-			echo "vfio-bind $example: status $status: $stderr"
+		status=0
+		vfio-bind "${words[@]}" --help >/dev/null 2>"$BATS_TEST_TMPDIR/stderr" || status=$?
+		if [[ $status != 0 || -s $BATS_TEST_TMPDIR/stderr ]]; then
+			echo "vfio-bind $example: status $status: $(<"$BATS_TEST_TMPDIR/stderr")"
 			return 1
 		fi
 	done <<<"$examples"
@@ -172,9 +175,9 @@ man_options() {
 	[[ -e $HERE/README.md ]] || skip "no README"
 	local command operands summary
 	for command in "${commands[@]}"; do
-		operands=$(vfio-bind "$command" --help |
-			sed -n "1s/^Usage: vfio-bind $command \[OPTION...\] //p")
-		summary=$(vfio-bind --help | sed -n "s/^  $command  *//p")
+		operands=$(sed -n "1s/^Usage: vfio-bind $command \[OPTION...\] //p" \
+			"$BATS_FILE_TMPDIR/help-$command")
+		summary=$(sed -n "s/^  $command  *//p" "$BATS_FILE_TMPDIR/help-")
 		[[ $operands && $summary ]]
 		grep -Eq "^ +vfio-bind $command +" "$HERE/README.md"
 		run grep -E "^ +vfio-bind $command +" "$HERE/README.md"
@@ -185,8 +188,7 @@ man_options() {
 @test "the README's options are those of --help" {
 	[[ -e $HERE/README.md ]] || skip "no README"
 	local known options
-	known=$(for command in "${commands[@]}"; do help_options "$command"; done |
-		grep -Eo -- '--[a-z-]+' | sort -u)
+	known=$(grep -Eho -- '--[a-z-]+' "$BATS_FILE_TMPDIR"/options-?* | sort -u)
 	# those in backquotes, and those of a call of the program
 	options=$({
 		grep -Eo '`--[a-z-]+' "$HERE/README.md"
