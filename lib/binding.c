@@ -397,7 +397,7 @@ int binding_move(const struct device *dev, const struct binding *to,
 	/* A driver that has no id of the device (uio_pci_generic, say) must have had it
 	 * by a flag that was cleared later, or by new_id. */
 	if (err == -ENODEV && !by_flag && to->driver != binding_any_driver &&
-	    !streq(to->driver, to->driver_override)) {
+	    !streq(to->driver, to->driver_override) && !sysfs_has(dev->path, "driver")) {
 		err = move(dev, to, true, patience, e);
 		if (err < 0)
 			IGNORE(flag(dev, &unflag, &ignored));

@@ -15,9 +15,6 @@ static void job_clear(struct job *job)
 	cleanup_close(&job->lock);
 }
 
-/* A job's binding job->to has names of job->driver, of job->from, of the record, and of
- * constants: it owns none. */
-
 /* --- where it goes ------------------------------------------------------------- */
 
 /* Where a release takes a device without a record: if a VFIO driver has it, or the driver
@@ -70,12 +67,13 @@ static int find_driver(struct job *job, struct error *e)
 	return job->driver ? 0 : -1;
 }
 
-/* The module of the driver to go home to may have been removed since. */
+/* The driver of home may be of a module that was removed since. It is loaded after the
+ * checks, which ask of the device as it was: it may take the device at once. */
 static void load_home_driver(const struct job *job)
 {
 	const char *driver = job->to.driver;
 	_cleanup_free_ char *there = NULL;
-	struct error ignored; /* if the load fails, the bind says why */
+	struct error ignored; /* if the load fails, so does the bind */
 
 	if (job->request->command != COMMAND_RELEASE ||
 	    binding_equal(&job->from, &job->to) || !driver)
@@ -251,9 +249,9 @@ int command_run(const struct device *dev, const struct request *request,
 		return -1;
 	if (request->only_recorded && !job.has_record)
 		return record_remove(dev, e); /* if there is one, it is not believed */
-	load_home_driver(&job);
 	if (check_all(&job, e) < 0)
 		return -1;
+	load_home_driver(&job);
 	if (!supervisor->may_pass(PHASE_READY))
 		return refuse(supervisor, e);
 	return request->command == COMMAND_RELEASE ? go_home(&job, e)

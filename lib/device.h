@@ -19,12 +19,13 @@ _must_check_ int device_find(const char *name, struct device *dev, struct error 
 /* The device at this syspath. Returns 0 or -1 with errno: it is gone, or on no bus. */
 _must_check_ int device_at(const char *path, struct device *dev);
 
-/* The device that entry @name of @devices, the open folder /sys/bus/@bus/devices, links
- * to. Returns 0, or -1 with errno: it is gone. */
-int device_of_bus(int devices, const char *bus, const char *name, struct device *dev);
-
 /* The same for a path with links in it. */
 _must_check_ int device_behind(const char *path, struct device *dev);
+
+/* The device that entry @name of @devices, the open folder /sys/bus/@bus/devices, links
+ * to. Returns 0, or -1 with errno: it is gone. */
+_must_check_ int device_of_bus(int devices, const char *bus, const char *name,
+			       struct device *dev);
 
 /* What a device is bound to and what it is flagged for; NULL: none. */
 struct binding {
@@ -32,9 +33,8 @@ struct binding {
 	char *driver_override;
 };
 
-/* The device's binding now. In older kernels (platform devices before Linux 6.12.80, PCI
- * before 6.12.91) the read waits for the device lock.
- * Returns 0 or -1 with @e (STATUS_FAILED) and @binding untouched. */
+/* The device's binding now. In older kernels (lib/KERNEL.md) the read waits for the
+ * device lock. Returns 0 or -1 with @e (STATUS_FAILED) and @binding untouched. */
 _must_check_ int device_binding(const struct device *dev, struct binding *binding,
 				struct error *e);
 

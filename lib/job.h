@@ -44,9 +44,11 @@ struct job {
 	const struct device *dev;
 	const struct request *request;
 	const struct supervisor *supervisor;
-	struct binding from, to; /* when the command began; where the device goes */
-	char *driver;		 /* that the user asks for; NULL: none */
-	struct record record;	 /* as the command found it */
+	/* When the command began; and where the device goes, by names that belong to
+	 * others: it owns none. */
+	struct binding from, to;
+	char *driver;	      /* that the user asks for; NULL: none */
+	struct record record; /* as the command found it */
 	bool has_record;
 	int lock;  /* the device's, or -1 */
 	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */

@@ -19,7 +19,7 @@
 struct row {
 	struct device dev;
 	char *group; /* its number, only when the list goes by groups; NULL: in none */
-	int dir;     /* O_PATH; -1: it is gone */
+	int dir;     /* O_PATH; -1: it could not be opened, as it is gone */
 	struct binding binding;
 };
 

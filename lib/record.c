@@ -210,10 +210,10 @@ static char *read_file(const char *path)
 
 	if (!file)
 		return NULL;
-	if (getdelim(&text, &size, '\0', file) < 0) {
-		free(text);
-		text = feof(file) ? copy("") : NULL;
+	if (getdelim(&text, &size, '\0', file) < 0 || ferror(file)) {
 		err = errno;
+		free(text);
+		text = ferror(file) ? NULL : copy("");
 	}
 	fclose(file);
 	errno = err;

@@ -93,7 +93,8 @@ static void read_on(const struct sysfs_reader *reader, int fd)
 	fd = detach(fd);
 	for (size_t i = reader->next; i < reader->n; i++) {
 		_cleanup_free_ char *text = sysfs_read(reader->dirs[i], reader->attr);
-		_cleanup_free_ char *value = text ? format("=%s", text) : copy("-");
+		_cleanup_free_ char *value =
+			text ? format("=%s", text) : copy(errno == ENOENT ? "-" : "=?");
 
 		if (write(fd, value, strlen(value) + 1) < 0)
 			_exit(1);
@@ -135,7 +136,8 @@ static bool child_tells(const struct sysfs_reader *reader)
 
 	do {
 		r = poll(&told, 1, READER_TURN_MS);
-	} while (r < 0 || (r == 0 && --turns > 0 && !is_stuck(reader->child)));
+	} while ((r < 0 && errno == EINTR) ||
+		 (r == 0 && --turns > 0 && !is_stuck(reader->child)));
 	return r > 0;
 }
 

@@ -15,14 +15,14 @@ char *sysfs_read(const char *dir, const char *attr);
 /* The last component of a link's target; NULL when there is no such link. */
 char *sysfs_link(const char *dir, const char *link);
 
-/* The same two below a directory that is open, O_PATH will do: who reads much of a
- * device saves the kernel the way to it. */
+/* The same two below a directory that is open, O_PATH will do: that saves
+ * the kernel to resolve the path of the device for each entry. */
 char *sysfs_read_at(int dir, const char *attr);
 char *sysfs_link_at(int dir, const char *link);
 
 /* Reads one attribute of many directories in a child, ahead of who asks for the values.
- * Before Linux 6.12.80 reading driver_override waits for the device lock, beyond any
- * signal, while a bind or unbind of that device is stuck. */
+ * In older kernels (lib/KERNEL.md) reading driver_override waits for the device lock,
+ * beyond any signal, while a bind or unbind of that device is stuck. */
 struct sysfs_reader {
 	const char *const *dirs;
 	size_t n;
@@ -39,9 +39,9 @@ struct sysfs_reader {
 void sysfs_reader_start(struct sysfs_reader *reader, const char *const *dirs, size_t n,
 			const char *attr);
 
-/* The next directory's value; to be called @n times. NULL: there is none to be read. "?":
- * a child has waited for it in the kernel for half a second, and is left to wait; or no
- * child could read it. */
+/* The next directory's value; to be called @n times. NULL: there is no such attribute.
+ * "?": it could not be read, or a child has waited for it in the kernel for half a
+ * second, and is left to wait. */
 char *sysfs_reader_next(struct sysfs_reader *reader);
 
 /* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it

@@ -254,7 +254,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		workers->listener->warning(worker->dev, &message.error);
 		break;
 	case WHAT_RESULT:
-		waitpid(worker->pid, NULL, 0); /* with the worker, its lock is gone */
+		waitpid(worker->pid, NULL, 0); /* it has let its lock go before */
 		finish(workers, worker, &message.error);
 		break;
 	}
