@@ -207,3 +207,12 @@ vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 	rm -r /sys/bus
 	expect 1 "vfio-bind: cannot read /sys/bus: No such file or directory" list
 }
+
+@test "a flag that cannot be read is ?, and its device is in the list" {
+	changing
+	rm "$NVME/driver_override"
+	mkdir "$NVME/driver_override"
+	expect 0 "0000:00:10.0 ?" list -nro DEVICE,OVERRIDE 00:10.0
+	vfio-bind list -nro DEVICE,OVERRIDE | grep -qx '0000:00:10.0 ?'
+	expect 1 "vfio-bind: 0000:00:10.0: cannot read driver_override: Is a directory" handoff -n 00:10.0
+}
