@@ -77,12 +77,12 @@ host_is_absent() {
 
 @test "killed in a handoff that loads the driver's module, it is released" {
 	before=vfio_is_absent
-	sweep_one 3 handoff "${SWEPT[0]}" "such a handoff"
+	sweep_one 6 handoff "${SWEPT[0]}" "such a handoff"
 }
 
 @test "killed in a release that loads the driver's module, it is released" {
 	before=host_is_absent
-	sweep_one 3 release "${SWEPT[0]}" "such a release"
+	sweep_one 6 release "${SWEPT[0]}" "such a release"
 }
 
 # --- killed in part ----------------------------------------------------------------

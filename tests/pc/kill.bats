@@ -52,7 +52,7 @@ teardown() {
 
 # The library that tells that makes hundreds of calls on a PC, and nothing is touched yet.
 @test "killed in a handoff that asks what the device is used by, it is released" {
-	sweep_both 3 handoff
+	sweep_both 6 handoff
 }
 
 @test "killed in a handoff of a pinned device, a second handoff and release end well" {
@@ -79,12 +79,12 @@ host_is_absent() {
 
 @test "killed in a handoff that loads the driver's module, it is released" {
 	before=vfio_is_absent
-	sweep_one 4 handoff "$PCI_NIC" "such a handoff"
+	sweep_one 8 handoff "$PCI_NIC" "such a handoff"
 }
 
 @test "killed in a release that loads the driver's module, it is released" {
 	before=host_is_absent
-	sweep_one 4 release "$PCI_NIC" "such a release"
+	sweep_one 8 release "$PCI_NIC" "such a release"
 }
 
 @test "killed in a release of a VF with sriov_drivers_autoprobe 0, it is released" {
@@ -92,7 +92,7 @@ host_is_absent() {
 	bind_vf "$VF"
 	child=nvme by_flag=1
 	before=handed_off
-	sweep_one 2 release "$VF" "such a release"
+	sweep_one 3 release "$VF" "such a release"
 }
 
 # --- a whole IOMMU group -------------------------------------------------------------
