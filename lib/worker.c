@@ -140,8 +140,6 @@ static bool may_pass(enum phase phase)
 {
 	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
 
-	/* With the lock, even a worker whose time is up goes on to the checks: they tell
-	 * who holds the device. */
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
@@ -150,7 +148,9 @@ static bool may_pass(enum phase phase)
 		hear_stop(word);
 	else if (phase == PHASE_READY)
 		prctl(PR_SET_PDEATHSIG, 0);
-	return !stop_reason;
+	/* With the lock, even a worker whose time is up goes on to the checks: they tell
+	 * who holds the device. */
+	return !stop_reason || (phase == PHASE_LOCKED && word == STOP_TIMED_OUT);
 }
 
 static void __attribute__((noreturn))

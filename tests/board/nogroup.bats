@@ -121,7 +121,7 @@ refused() {
 	shift
 	record=$(<"$(record_of vbtest.0)")
 	before=$(resets)
-	vfio_bind 3 "$@" -t 0.5
+	vfio_bind 3 "$@" -t 1
 	says "vfio-bind: vbtest.0: timed out: held by $name (pid $holder)"
 	device_is vbtest.0 vfio-platform vfio-platform
 	[[ $(<"$(record_of vbtest.0)") == "$record" && $(resets) == "$before" ]]

@@ -121,7 +121,7 @@ teardown() {
 	vfio_bind 0 release "$AHCI" # makes the lock
 	exec {lock}<"/run/vfio-bind/lock/$(tr / : <<<"$AHCI")"
 	flock "$lock"
-	vfio_bind 3 handoff --group -t 0.5 "$LPC"
+	vfio_bind 3 handoff --group -t 1 "$LPC"
 	says "0000:00:1f.2: timed out: locked by"
 	says "0000:00:1f.0: timed out: nothing was touched"
 	says "0000:00:1f.3: another device of its IOMMU group cannot be taken: nothing was touched"
@@ -134,13 +134,13 @@ teardown() {
 	vfio_bind 0 handoff --group "$LPC"
 	hold "$group" "$LPC"
 	for member in "${TRIO[@]}"; do
-		vfio_bind 3 release -t 0.2 "$member"
+		vfio_bind 3 release -t 1 "$member"
 		says "${member#*/}: timed out: held by vfio-open (pid $holder)"
-		vfio_bind 3 handoff -t 0.2 "$member"
+		vfio_bind 3 handoff -t 1 "$member"
 		says "${member#*/}: timed out: held by vfio-open (pid $holder)"
 	done
-	vfio_bind 3 release -t 0.2 --group "$AHCI"
-	vfio_bind 3 handoff -t 0.2 --group "$AHCI"
+	vfio_bind 3 release -t 1 --group "$AHCI"
+	vfio_bind 3 handoff -t 1 --group "$AHCI"
 	group_is taken
 	let_go
 	vfio_bind 0 release --group "$AHCI"
@@ -152,7 +152,7 @@ teardown() {
 	vfio_bind 0 handoff "$SMBUS" none
 	vfio_bind 0 handoff "$AHCI"
 	hold "$group" "$AHCI"
-	vfio_bind 3 release -t 0.2 "$SMBUS"
+	vfio_bind 3 release -t 1 "$SMBUS"
 	says "0000:00:1f.3: timed out: its IOMMU group is held by vfio-open (pid $holder)"
 	device_is "$SMBUS" none none
 	# It waits for the holder, not for luck.

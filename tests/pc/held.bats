@@ -38,8 +38,8 @@ device_answers() {
 	hold "$group" "$NVME"
 	for command in release handoff; do
 		started=${EPOCHREALTIME/./}
-		vfio_bind 3 $command -t 0.7 "$NVME"
-		((${EPOCHREALTIME/./} - started >= 700000))
+		vfio_bind 3 $command -t 1 "$NVME"
+		((${EPOCHREALTIME/./} - started >= 1000000))
 		says "0000:00:10.0: timed out: held by vfio-open (pid $holder)"
 		device_is "$NVME" vfio-pci vfio-pci
 	done
@@ -51,7 +51,7 @@ device_answers() {
 	sleep infinity 9<>"$group" 3>&- &
 	holders+=($!)
 	until_true 10 grep -qx sleep "/proc/$!/comm"
-	vfio_bind 3 release -t 0.2 "$NVME"
+	vfio_bind 3 release -t 1 "$NVME"
 	says "held by sleep (pid $!)"
 }
 
@@ -121,7 +121,7 @@ reads_hang() {
 	stuck_unbind
 	for command in release handoff pin; do
 		[[ $command != pin ]] || reads_hang || continue
-		vfio_bind 3 $command -t 0.5 "$NVME"
+		vfio_bind 3 $command -t 1 "$NVME"
 		says "0000:00:10.0: timed out: "
 		says "held by vfio-open (pid $holder)"
 	done
