@@ -55,14 +55,14 @@ teardown() {
 @test "killed in a handoff of a pinned device, a second handoff and release end well" {
 	pin_both
 	after=handoff_and_release_work
-	sweep_both 3 handoff
+	sweep_both 6 handoff
 }
 
 @test "killed in a release of a pinned device, a handoff and release end well" {
 	pin_both
 	before=handed_off
 	after=handoff_and_release_work
-	sweep_both 3 release
+	sweep_both 6 release
 }
 
 # vfio_is_absent: its driver, not the core, which has the parameter of noiommu().

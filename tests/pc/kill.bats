@@ -58,14 +58,14 @@ teardown() {
 @test "killed in a handoff of a pinned device, a second handoff and release end well" {
 	pin_both
 	after=handoff_and_release_work
-	sweep_both 4 handoff
+	sweep_both 6 handoff
 }
 
 @test "killed in a release of a pinned device, a handoff and release end well" {
 	pin_both
 	before=handed_off
 	after=handoff_and_release_work
-	sweep_both 4 release
+	sweep_both 6 release
 }
 
 vfio_is_absent() {
@@ -107,7 +107,7 @@ of_group() {
 
 @test "killed in a handoff of a group, all of it is released" {
 	of_group
-	sweep_one 4 handoff "$AHCI" "such a handoff"
+	sweep_one 6 handoff "$AHCI" "such a handoff"
 }
 
 @test "killed in a handoff of a group, release --all ends well" {
@@ -119,7 +119,7 @@ of_group() {
 @test "killed in a release of a group, all of it is released" {
 	of_group
 	before=handed_off
-	sweep_one 4 release "$AHCI" "such a release"
+	sweep_one 6 release "$AHCI" "such a release"
 }
 
 # --- killed in part ----------------------------------------------------------------
