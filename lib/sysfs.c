@@ -228,12 +228,12 @@ int sysfs_write(const char *dir, const char *attr, const char *value)
 	_cleanup_free_ char *quoted_value = shell_quoted(value);
 	_cleanup_free_ char *line =
 		format("echo %s%s> %s", quoted_value, *value ? " " : "", quoted_path);
+	_cleanup_close_ int fd = -1;
 	int err = 0;
 
 	sysfs_step_begins(line);
 	if (!dry_run) {
-		_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
+		fd = open(path, O_WRONLY | O_CLOEXEC);
 		if (fd < 0 || write(fd, text, strlen(text)) < 0)
 			err = -errno;
 	}
