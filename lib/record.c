@@ -278,15 +278,26 @@ int record_remove(const struct device *dev, struct error *e)
 	return 0;
 }
 
+static void add_devices(struct names *list, const char *dir)
+{
+	_cleanup_names_ struct names files = sysfs_names(dir, "");
+
+	for (size_t i = 0; i < files.n; i++) {
+		char *colon = strchr(files.name[i], ':');
+
+		if (!colon)
+			continue;
+		*colon = '/';
+		if (!names_have(list, files.name[i]))
+			names_add(list, files.name[i]);
+	}
+}
+
 struct names record_list(void)
 {
-	struct names list = sysfs_names(DIR_OF_RECORDS, "");
+	struct names list = {0};
 
-	for (size_t i = 0; i < list.n; i++) {
-		char *colon = strchr(list.name[i], ':');
-
-		if (colon)
-			*colon = '/';
-	}
+	add_devices(&list, DIR_OF_RECORDS);
+	add_devices(&list, DIR_OF_ALL);
 	return list;
 }

@@ -60,5 +60,6 @@ _must_check_ int record_write(const struct device *dev, const struct record *rec
  */
 _must_check_ int record_remove(const struct device *dev, struct error *e);
 
-/* The recorded devices, as BUS/NAME. */
+/* The recorded devices, as BUS/NAME, and those whose record a worker that was killed had
+ * begun to write. */
 struct names record_list(void);

@@ -204,3 +204,11 @@ given vfio-pci" ]]
 	expect 0 "" release 00:10.0
 	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
 }
+
+@test "release --all leaves nothing of a record that was never written to its end" {
+	changing
+	mkdir -p /run/vfio-bind/{lock,record}
+	: >/run/vfio-bind/pci:0000:00:10.0
+	expect 0 "" release --all
+	[[ ! -e /run/vfio-bind/pci:0000:00:10.0 ]]
+}
