@@ -72,19 +72,17 @@ static int find_driver(struct job *job, struct error *e)
 static void load_home_driver(const struct job *job)
 {
 	const char *driver = job->to.driver;
+	bool any = driver == binding_any_driver;
 	_cleanup_free_ char *there = NULL;
 	struct error ignored; /* if the load fails, so does the bind */
 
 	if (job->request->command != COMMAND_RELEASE ||
 	    binding_equal(&job->from, &job->to) || !driver)
 		return;
-	if (driver != binding_any_driver) {
-		there = driver_registered(job->dev->bus, driver);
-		if (there)
-			return;
-	}
+	if (!any && (there = driver_registered(job->dev->bus, driver)))
+		return;
 	driver_load_for(job->dev);
-	if (driver != binding_any_driver)
+	if (!any)
 		free(driver_load(job->dev->bus, driver, &ignored));
 }
 

@@ -151,16 +151,14 @@ static const struct column {
 	{"PATH", "sysfs path", cell_path, false, 0},
 };
 
-#define N_COLUMNS (sizeof(columns) / sizeof(*columns))
-
 struct selection {
-	const struct column *column[2 * N_COLUMNS];
+	const struct column *column[2 * ARRAY_SIZE(columns)];
 	size_t n;
 };
 
 const char *list_column(size_t i, const char **help)
 {
-	if (i >= N_COLUMNS)
+	if (i >= ARRAY_SIZE(columns))
 		return NULL;
 	*help = columns[i].help;
 	return columns[i].name;
@@ -168,7 +166,7 @@ const char *list_column(size_t i, const char **help)
 
 static int select_column(struct selection *selection, const char *name, struct error *e)
 {
-	for (size_t i = 0; i < N_COLUMNS; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
 		if (strcasecmp(columns[i].name, name) != 0)
 			continue;
 		if (selection->n ==
@@ -187,7 +185,7 @@ static int select_columns(struct selection *selection, const char *names, struct
 	char *rest = list, *name;
 
 	*selection = (struct selection){0};
-	for (size_t i = 0; i < N_COLUMNS; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
 		if (columns[i].by_default && (!list || *list == '+'))
 			selection->column[selection->n++] = &columns[i];
 	}

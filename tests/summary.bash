@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+# What tests/check and tests/fast end with. Sourced, not run.
+
+# summarize FOLDER: counts the tests in its logs, and prints "N passed, N failed". Returns 1 if
+# any has failed, or none has passed.
+summarize() {
+	local passed failed skipped summary
+	passed=$(cat "$1"/* | grep -E '^ok ' | grep -vc '# skip' || :)
+	failed=$(cat "$1"/* | grep -c '^not ok ' || :)
+	skipped=$(cat "$1"/* | grep -E '^ok ' | grep -c '# skip' || :)
+	summary="$passed passed, $failed failed"
+	if ((skipped)); then
+		echo "Skipped:"
+		grep -h '# skip' "$1"/*
+		summary+=", $skipped skipped"
+	fi
+	echo "$summary"
+	((failed == 0 && passed > 0))
+}
