@@ -430,8 +430,8 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 	_cleanup_close_ int guard = -1;
 	int err;
 
-	if (vfio_stays_held(dev, &nodes, patience->deadline, &guard)) {
-		_cleanup_free_ char *holders = vfio_holders(dev, &nodes, getpid());
+	if (vfio_stays_held(&nodes, patience->deadline, &guard)) {
+		_cleanup_free_ char *holders = vfio_holders(&nodes, getpid());
 
 		return error_set(e, STATUS_FAILED, "cannot be reset: held by %s",
 				 holders ? holders : "a process that cannot be seen");
