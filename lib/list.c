@@ -66,10 +66,14 @@ static char *cell_model(const struct row *row)
 static char *cell_host(const struct row *row)
 {
 	_cleanup_record_ struct record record = {0};
+	_cleanup_free_ char *pf_driver = NULL;
 	struct error ignored; /* an ordinary user may not read it */
 
 	if (record_read(&row->dev, &row->binding, &record, &ignored) <= 0)
 		return NULL;
+	pf_driver = pci_pf_driver(&row->dev);
+	if (!record_is_home(&record.origin, pf_driver))
+		return copy("?"); /* the kernel will choose */
 	return copy(record.origin.driver ? record.origin.driver : DRIVER_NONE);
 }
 

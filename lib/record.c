@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "record.h"
+#include "driver.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -56,6 +57,13 @@ bool record_believes(const struct record *record, const struct binding *is)
 {
 	return (!is->driver || knows(record, is->driver)) &&
 	       (!is->driver_override || knows(record, is->driver_override));
+}
+
+bool record_is_home(const struct binding *met, const char *pf_driver)
+{
+	const char *taker = met->driver ? met->driver : met->driver_override;
+
+	return !driver_is_vfio(taker) || driver_is_vfio(pf_driver);
 }
 
 char *record_text(const struct record *record)

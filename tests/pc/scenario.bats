@@ -6,7 +6,14 @@
 
 load ../helpers
 
+pid='' # in_background sets it
+
 teardown() {
+	# What a failed test has told it.
+	[[ ! -e /sys/bus/pci/drivers/vfio-pci ]] || for id in "8086 10d3" "1234 1111"; do
+		told "$id" remove_id 2>/dev/null || :
+	done
+	rm -f /etc/modprobe.d/vb.conf
 	vfio-bind release --all
 	modprobe -a e1000e vfio-pci
 	home "$NVME" nvme
@@ -128,6 +135,126 @@ there_and_back() {
 	device_is "$PCI_NIC" none none
 	vfio_bind 0 release "$PCI_NIC"
 	is_home "$PCI_NIC" e1000e
+}
+
+# told IDS COMMAND: write the IDS of devices to vfio-pci's new_id or remove_id.
+told() {
+	echo "$1" >"/sys/bus/pci/drivers/vfio-pci/$2"
+}
+
+@test "VFIO is no home: what another tool gave it goes to the host driver, and stays there" {
+	local path
+	path=$(syspath "$PCI_NIC")
+	modprobe vfio-pci
+	run -0 dpdk-devbind.py -b vfio-pci 00:12.0
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	vfio_bind 0 handoff "$PCI_NIC"
+	device_is "$PCI_NIC" vfio-pci vfio-pci
+	run -0 vfio-bind list -nro HOST "$PCI_NIC"
+	[[ $output == "?" ]]
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	# It was parked then, and its module is gone.
+	vfio_bind 0 handoff "$PCI_NIC"
+	rm "$(record_of "$PCI_NIC")"
+	vfio_bind 0 pin "$PCI_NIC" none
+	vfio_bind 0 handoff "$PCI_NIC" none
+	modprobe -r e1000e
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	# Flagged for VFIO, and without a driver yet.
+	echo "${PCI_NIC#*/}" >"$path/driver/unbind"
+	echo vfio-pci >"$path/driver_override"
+	vfio_bind 0 handoff "$PCI_NIC"
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	# Flagged for VFIO, while its host driver has it: that is where it was.
+	echo vfio-pci >"$path/driver_override"
+	vfio_bind 0 handoff "$PCI_NIC"
+	vfio_bind 0 release "$PCI_NIC"
+	device_is "$PCI_NIC" e1000e vfio-pci
+	vfio_bind 0 release "$PCI_NIC"
+	is_home "$PCI_NIC" e1000e
+}
+
+@test "VFIO was told its id, and is the kernel's choice: a release binds the host driver" {
+	local id="8086 10d3" nics=("$PCI_NIC" "$NIC_BELOW") nic
+	modprobe -r e1000e
+	told "$id" new_id
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	modprobe e1000e
+	vfio_bind 0 release "${nics[@]}"
+	[[ ! $output ]]
+	for nic in "${nics[@]}"; do is_home "$nic" e1000e; done
+	# Neither a handoff nor what was before it changes that.
+	vfio_bind 0 handoff "$PCI_NIC"
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	echo "${PCI_NIC#*/}" >"$(syspath "$PCI_NIC")/driver/unbind"
+	echo "${PCI_NIC#*/}" >/sys/bus/pci/drivers_probe
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	vfio_bind 0 handoff "$PCI_NIC" none
+	vfio_bind 0 release "$PCI_NIC"
+	is_home "$PCI_NIC" e1000e
+	told "$id" remove_id
+}
+
+@test "VFIO was told its id, and nobody else has it: a release leaves it without a driver" {
+	local id="1234 1111"
+	echo "blacklist bochs" >/etc/modprobe.d/vb.conf
+	told "$id" new_id
+	device_is "$VGA" vfio-pci "(null)"
+	for _ in once twice; do
+		vfio_bind 0 release "$VGA"
+		says "0000:00:15.0: warning: no driver wants it: it has none now"
+		is_home "$VGA" none
+	done
+	told "$id" remove_id
+}
+
+@test "VFIO was told its id, and the host driver's probe fails: that is said, and it can be repeated" {
+	local id="8086 10d3" row when status state
+	modprobe -r e1000e
+	told "$id" new_id
+	modprobe e1000e
+	# It is asked while VFIO has the device, and again when that is unbound.
+	for row in "1 1 on vfio-pci" "2+ 4 without a driver"; do
+		read -r when status state <<<"$row"
+		run "-$status" strace -qq -f -o /dev/null -P /sys/bus/pci/drivers/e1000e/bind \
+			-e inject=write:error=EIO:when="$when" vfio-bind release "$PCI_NIC"
+		says "0000:00:12.0: cannot bind to e1000e: its probe failed: Input/output error; it is now $state, not flagged"
+		says "hint: to try again: vfio-bind release $PCI_NIC"
+	done
+	vfio_bind 0 release "$PCI_NIC" "$NIC_BELOW"
+	is_home "$PCI_NIC" e1000e
+	is_home "$NIC_BELOW" e1000e
+	told "$id" remove_id
+}
+
+@test "VFIO is told its id right before the host driver is bound: it is taken from there" {
+	local id="8086 10d3" log=$BATS_TEST_TMPDIR/log
+	vfio_bind 0 handoff "$PCI_NIC"
+	# The worker stops when it has opened the file, and has not written yet.
+	in_background strace -qq -f -o "$log" -P /sys/bus/pci/drivers/e1000e/bind -e trace=openat,write \
+		-e inject=openat:signal=SIGSTOP:when=1 vfio-bind release "$PCI_NIC"
+	until_true 20 grep -qs "stopped by SIGSTOP" "$log"
+	device_is "$PCI_NIC" none "(null)"
+	told "$id" new_id
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	kill -CONT "$(awk '/stopped by SIGSTOP/ { print $1 }' "$log")"
+	ended "$pid" 0
+	grep -q 'write(.* EBUSY ' "$log"
+	is_home "$PCI_NIC" e1000e
+	told "$id" remove_id
+	end_background
 }
 
 @test "its names: with and without domain, on its bus, its interface, its path" {

@@ -196,6 +196,8 @@ DEVICE       USE
 driver nvme
 given vfio-pci" >/run/vfio-bind/record/pci:0000:00:05.2
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
+	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "driver vfio-pci" # the kernel will choose
+	shows "vfio-pci ?" -rno DRIVER,HOST 00:05.2
 	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "given pci-stub"
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
 }
