@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "driver.h"
+#include "name.h"
 #include "sysfs.h"
 
 #include <fnmatch.h>
@@ -167,7 +168,7 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 			  *name ? name : "''", bus,
 			  modules.list ? ", even with the module of that name loaded"
 				       : "");
-	if (device_find(name, &other, &ignored) == 0)
+	if (name_find(name, &other, &ignored) == 0)
 		error_hint(e, "that is a device: handoff takes several of them with "
 			      "--driver=DRIVER");
 	else if (!modules.list)

@@ -69,3 +69,6 @@ _must_check_ int record_remove(const struct device *dev, struct error *e);
 /* The recorded devices, as BUS/NAME, and those whose record a worker that was killed had
  * begun to write. */
 struct names record_list(void);
+
+/* Has vfio-bind met a device that @name means, since boot? Only root can know. */
+bool record_has_met(const char *name);

@@ -280,6 +280,61 @@ told() {
 	done
 }
 
+# mean DEVICE NAME...: each name means it.
+mean() {
+	local name
+	for name in "${@:2}"; do
+		run -0 vfio-bind list -nro BUS,DEVICE "$name"
+		[[ $output == "${1/\// }" ]]
+	done
+}
+
+@test "its other names: an alternative one, libvirt's, its nodes" {
+	local interface disk controller adapter
+	interface=$(ls "$(syspath "$PCI_NIC")/net")
+	ip link property add dev "$interface" altname enp0s18
+	mean "$PCI_NIC" enp0s18 pci_0000_00_12_0 pci-0000:00:12.0 host=00:12.0 \
+		/devices/pci0000:00/0000:00:12.0 pci/0000:00:12.0/
+	mean "$AHCI" 00:1F.2 PCI:0000:00:1F.2
+	ip link property del dev "$interface" altname enp0s18
+	vfio_bind 2 list enp0s18
+	says "enp0s18: no such device"
+	disk=$(cd "$(syspath "$NVME")" && echo nvme/nvme*/nvme*n1)
+	disk=${disk##*/} controller=${disk%n1}
+	addpart "/dev/$disk" 1 2048 2048
+	ln -s "/dev/${disk}p1" "$BATS_TEST_TMPDIR/link"
+	mean "$NVME" "/dev/$controller" "$controller" "/dev/$disk" "/dev/${disk}p1" "${disk}p1" \
+		"$BATS_TEST_TMPDIR/link" "/dev/char/$(<"/sys/class/nvme/$controller/dev")"
+	delpart "/dev/$disk" 1
+	# That it is on a bus of its own, and how it is told from its clients.
+	adapter=$(echo "$(syspath "$SMBUS")"/i2c-*)
+	[[ $adapter/subsystem -ef /sys/bus/i2c && -e $adapter/new_device ]]
+	run -0 vfio-bind list -nro BUS /dev/ttyS0
+	[[ $output == pnp ]]
+	vfio_bind 0 handoff "$PCI_NIC"
+	mean "$PCI_NIC" "$(vfio-bind list -nro NODE "$PCI_NIC")"
+	dmsetup create --noudevsync over --table "0 2048 linear /dev/$disk 0"
+	dmsetup mknodes
+	vfio_bind 2 handoff /dev/mapper/over
+	says "/dev/mapper/over: no device of its own: it is on $disk"
+	dmsetup remove over
+	vfio_bind 2 handoff lo
+	says "lo: no device is behind it: it is virtual"
+}
+
+@test "the operands are swapped; a device that was removed is gone" {
+	vfio_bind 2 handoff vfio-pci 00:12.0
+	says "hint: 00:12.0 is a device: are the operands swapped?"
+	vfio_bind 0 handoff 00:12.0
+	echo 1 >"$(syspath "$PCI_NIC")/remove"
+	vfio_bind 2 release 00:12.0
+	[[ $output == "vfio-bind: 00:12.0: the device is gone: it was removed" ]]
+	echo 1 >/sys/bus/pci/rescan
+	device_is "$PCI_NIC" e1000e "(null)"
+	vfio_bind 0 release 00:12.0
+	is_home "$PCI_NIC" e1000e
+}
+
 # calls ARGUMENT...: run vfio-bind, and leave in $calls what it wrote to a reset attribute
 # and asked of VFIO.
 calls() {

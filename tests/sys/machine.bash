@@ -158,7 +158,8 @@ machine() {
 	device pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0 scsi flag= driver=sd
 	function_of pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0 block sda dev=1023:0
 	in_class block sda1 \
-		devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1 dev=1023:1
+		devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1 dev=1023:1 \
+		partition=1
 
 	# Of a board; the same name is on two buses, twice.
 	device platform/fff51000.ethernet platform driver=calxedaxgmac \
