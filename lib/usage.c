@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "usage.h"
+#include "link.h"
 #include "pci.h"
 #include "sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <libudev.h>
-#include <net/if.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -73,48 +71,6 @@ static struct names parts_of(const struct device *dev, const char *subsystem)
 	udev_device_unref(parent);
 	udev_unref(udev);
 	return paths;
-}
-
-/* An IPv4 address may have a label, as in eth1:0; getifaddrs(3) gives that as its name.
- */
-static bool is_name_or_label(const char *label, const char *name)
-{
-	size_t n = strlen(name);
-
-	return strncmp(label, name, n) == 0 && (label[n] == '\0' || label[n] == ':');
-}
-
-static void interface_check(const char *path, const struct ifaddrs *addresses,
-			    char **uses)
-{
-	const char *name = last_component(path);
-	_cleanup_names_ struct names uppers = sysfs_names(path, "upper_");
-
-	for (size_t i = 0; i < uppers.n; i++) {
-		const char *upper = uppers.name[i] + strlen("upper_");
-		_cleanup_free_ char *dir = format("%s/%s", path, uppers.name[i]);
-		const char *kind = sysfs_has(dir, "bridge")    ? "is in bridge"
-				   : sysfs_has(dir, "bonding") ? "is in bond"
-							       : "is below";
-
-		append(uses, "; ", "interface %s %s %s", name, kind, upper);
-	}
-	for (; addresses; addresses = addresses->ifa_next) {
-		const struct sockaddr *address = addresses->ifa_addr;
-		char text[NI_MAXHOST];
-
-		if (!address || !is_name_or_label(addresses->ifa_name, name) ||
-		    !(addresses->ifa_flags & IFF_UP) ||
-		    (address->sa_family != AF_INET && address->sa_family != AF_INET6))
-			continue;
-		if (getnameinfo(address,
-				address->sa_family == AF_INET
-					? sizeof(struct sockaddr_in)
-					: sizeof(struct sockaddr_in6),
-				text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
-			continue;
-		append(uses, "; ", "interface %s is up with address %s", name, text);
-	}
 }
 
 /* Is @node the path of a node of the block device @number? */
@@ -288,20 +244,21 @@ static void console_check(const struct device *dev, char **uses)
 
 int usage_check(const struct device *dev, struct error *e)
 {
-	_cleanup_names_ struct names interfaces = parts_of(dev, "net");
+	_cleanup_names_ struct names links = {0};
+	struct open_files *open = open_files_scan();
 	_cleanup_names_ struct names disks = parts_of(dev, "block");
-	struct ifaddrs *addresses = NULL;
 	_cleanup_free_ char *uses = NULL;
+	int r;
 
 	if (disks.n && access(MOUNTS, R_OK) < 0)
 		return error_set(e, STATUS_REFUSED, "cannot tell what is mounted: %s: %s",
 				 MOUNTS, strerror(errno));
-	if (interfaces.n && getifaddrs(&addresses) < 0)
-		return error_set(e, STATUS_REFUSED, "cannot tell its addresses: %s",
-				 strerror(errno));
-	for (size_t i = 0; i < interfaces.n; i++)
-		interface_check(interfaces.name[i], addresses, &uses);
-	freeifaddrs(addresses);
+	r = link_uses(dev, open, &links, e);
+	open_files_free(&open);
+	if (r < 0)
+		return -1;
+	for (size_t i = 0; i < links.n; i++)
+		append(&uses, "; ", "%s", links.name[i]);
 	for (size_t i = 0; i < disks.n; i++)
 		block_check(disks.name[i], last_component(disks.name[i]), &uses);
 	for (size_t i = 0; i < disks.n && !uses; i++) {

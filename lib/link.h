@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Network interfaces of a device, in whatever network namespace, and what uses them. */
+#pragma once
+
+#include "device.h"
+#include "holder.h"
+
+/* Who uses the interfaces that are below the device: see the man page. Adds a text for
+ * each use to @uses. @open tells who has a packet socket. Returns 0, or -1 with @e
+ * (STATUS_REFUSED): it could not be looked at. */
+_must_check_ int link_uses(const struct device *dev, const struct open_files *open,
+			   struct names *uses, struct error *e);
