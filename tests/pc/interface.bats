@@ -14,7 +14,7 @@ teardown() {
 	local name
 	exec 9<&-
 	end_background
-	umount -q "$mount"
+	! mountpoint -q "$mount" || umount "$mount"
 	for name in c d; do
 		[[ ! -e /run/netns/$name ]] || ip netns del "$name"
 	done
@@ -162,10 +162,12 @@ ADDRESS="is up with address 192.0.2.7"
 }
 
 @test "what stands on another interface of that number, in another namespace" {
+	local index
 	ip netns add c
 	ip netns add d
-	ip -n c link add vbveth type veth peer name vbpeer index "$(<"/sys/class/net/$interface/ifindex")" netns d
-	[[ $(ip -n c link show vbveth) == *"vbveth@if$(<"/sys/class/net/$interface/ifindex"): "* ]]
+	index=$(<"/sys/class/net/$interface/ifindex")
+	ip -n c link add vbveth type veth peer name vbpeer index "$index" netns d
+	ip -n c -j link show vbveth | jq -e ".[0].link_index == $index"
 	idle
 }
 
@@ -187,12 +189,14 @@ ADDRESS="is up with address 192.0.2.7"
 
 @test "a nexthop, whose routes do not tell the interface" {
 	ip link set "$interface" up
+	until_true 20 grep -qx 1 "/sys/class/net/$interface/carrier"
 	ip nexthop add id 7 dev "$interface"
 	in_use "is up with a nexthop of routes"
 }
 
 @test "an IPv6 address or route that is not link-local" {
-	echo 0 >"/proc/sys/net/ipv6/conf/$interface/disable_ipv6"
+	# The emulated network has a router that gives addresses away.
+	echo 0 | tee "/proc/sys/net/ipv6/conf/$interface"/{accept_ra,disable_ipv6}
 	ip link set "$interface" up
 	until_true 30 has_link_local
 	idle
@@ -241,7 +245,7 @@ has_link_local() {
 	tc qdisc add dev "$interface" clsact
 	idle
 	for direction in ingress egress; do
-		tc filter add dev "$interface" $direction matchall action drop
+		tc filter add dev "$interface" $direction matchall classid 1:1
 		in_use "has a filter of tc"
 		tc filter del dev "$interface" $direction
 	done
