@@ -146,7 +146,7 @@ machine() {
 		"device->devices/virtual/nvme-subsystem/nvme-subsys1"
 	# No IOMMU is in front of this one.
 	pci 0000:00:12.0 8086:10d3 020000 driver=e1000e
-	function_of pci0000:00/0000:00:12.0 net eth0
+	function_of pci0000:00/0000:00:12.0 net eth0 ifindex=1
 	# Behind a port, in one group with it.
 	pci 0000:00:1c.0 8086:a110 060400 driver=pcieport group=3
 	pci 0000:00:1c.0/0000:01:00.0 8086:10d3 020000 driver=e1000e group=3 reset=
