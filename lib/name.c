@@ -241,8 +241,9 @@ static void match_in_classes(struct search *search, const char *name)
 	}
 }
 
-/* An interface by an alternative name, which /sys does not know. The number is compared,
- * as /sys may be that of another network namespace. */
+/* An interface by an alternative name, which /sys does not know. Of more than 15
+ * characters rtnetlink alone knows it, and an answer of that can wait for a driver that
+ * is stuck. The number is compared, as /sys may be that of another network namespace. */
 static void match_alternative(struct search *search, const char *name)
 {
 	_cleanup_free_ char *path = NULL, *number = NULL;

@@ -151,6 +151,8 @@ vfio-bind: hint: name what it is on" handoff -n $name
 	mkdir /sys/devices/virtual/net/bond0/lower_eth0
 	expect 2 "vfio-bind: bond0: no device of its own: it is on eth0
 vfio-bind: hint: name what it is on" list bond0
+	function_at /sys/devices/platform/alone net
+	means_none alone
 	function_at /sys/devices/virtual/mem/null mem 1:3
 	expect 2 "vfio-bind: /dev/null: no device is behind it: it is virtual" list /dev/null
 }
