@@ -166,7 +166,7 @@ ADDRESS="is up with address 192.0.2.7"
 	ip netns add c
 	ip netns add d
 	index=$(<"/sys/class/net/$interface/ifindex")
-	ip -n c link add vbveth type veth peer name vbpeer index "$index" netns d
+	ip -n d link add vbpeer index "$index" type veth peer name vbveth netns c
 	ip -n c -j link show vbveth | jq -e ".[0].link_index == $index"
 	idle
 }
