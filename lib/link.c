@@ -516,6 +516,23 @@ static int packets_check(const struct look *look, struct error *e)
 	return file && ferror(file) ? netns_cannot_tell(look->link->ns, errno, e) : 0;
 }
 
+/* A PPPoE connection goes by it, which needs no address either (pppoe_seq_show). */
+static int pppoe_check(const struct look *look, struct error *e)
+{
+	FILE *file = look->view->pppoe;
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+
+	while (file && getline(&line, &size, file) > 0) {
+		char name[IF_NAMESIZE];
+
+		if (sscanf(line, "%*x %*s %15s", name) == 1 &&
+		    streq(name, look->link->name))
+			look_say(look, "has a PPPoE connection", "");
+	}
+	return file && ferror(file) ? netns_cannot_tell(look->link->ns, errno, e) : 0;
+}
+
 /* What the kernel tells of an interface that is up: messages that mean a use of it. */
 static const struct dump {
 	uint16_t type;
@@ -568,6 +585,8 @@ static int up_check(const struct look *look, size_t before, struct error *e)
 			return -1;
 	}
 	if (uses->n == before && packets_check(look, e) < 0)
+		return -1;
+	if (uses->n == before && pppoe_check(look, e) < 0)
 		return -1;
 	if (uses->n == before && look->link->xdp)
 		look_say(look, "has an XDP program", "");

@@ -32,7 +32,8 @@ _must_check_ int netns_find(const struct open_files *open, struct netns_list *li
 /* What can be asked in a namespace, from outside. */
 struct netns_view {
 	struct mnl_socket *netlink; /* NULL: the namespace has ended */
-	FILE *packets;		    /* its packet sockets; NULL: there cannot be any */
+	FILE *packets;		    /* its packet sockets */
+	FILE *pppoe;		    /* its PPPoE connections; NULL: there cannot be any */
 };
 
 void netns_view_close(struct netns_view *view);
