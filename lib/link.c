@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "link.h"
+#include "holder.h"
 #include "netns.h"
 #include "sysfs.h"
 
@@ -12,6 +13,7 @@
 #include <linux/pkt_sched.h>
 #include <linux/tc_act/tc_mirred.h>
 #include <net/if.h>
+#include <sys/stat.h>
 
 /* --- which interfaces there are --- */
 
@@ -315,7 +317,6 @@ static int uppers_check(const struct links *links, const struct link *link,
 struct look {
 	const struct link *link;
 	const struct netns_view *view;
-	const struct open_files *open;
 	struct names *uses;
 };
 
@@ -490,6 +491,17 @@ static int mirred_use(const struct look *look, const struct nlmsghdr *message,
 	return 0;
 }
 
+/* Who has the file open, as far as can be seen; NULL: nobody. */
+static char *holders_of(struct file_id file)
+{
+	const struct file_ids files = {&file, 1};
+	_cleanup_holders_ struct holders holders = {0};
+	struct error ignored;
+
+	IGNORE(holders_find(&files, &holders, &ignored));
+	return holders_text(&holders, &files);
+}
+
 /* A packet socket is bound to it (packet_seq_show): that also hears what has no address.
  */
 static int packets_check(const struct look *look, struct error *e)
@@ -499,7 +511,7 @@ static int packets_check(const struct look *look, struct error *e)
 	size_t size = 0;
 
 	while (file && getline(&line, &size, file) > 0) {
-		_cleanup_names_ struct names holders = {0};
+		_cleanup_free_ char *holders = NULL;
 		unsigned int index;
 		uint64_t inode;
 
@@ -507,11 +519,9 @@ static int packets_check(const struct look *look, struct error *e)
 			    2 ||
 		    index != look->link->index)
 			continue;
-		open_files_holders(look->open, FILE_SOCKET, inode, &holders);
-		if (!holders.n)
-			names_add(&holders, "a packet socket");
-		for (size_t i = 0; i < holders.n; i++)
-			look_say(look, "is listened to by ", holders.name[i]);
+		holders = holders_of((struct file_id){S_IFSOCK, inode});
+		look_say(look, "is listened to by ",
+			 holders ? holders : "a packet socket");
 	}
 	return file && ferror(file) ? netns_cannot_tell(look->link->ns, errno, e) : 0;
 }
@@ -596,11 +606,10 @@ static int up_check(const struct look *look, size_t before, struct error *e)
 }
 
 static int link_check(const struct links *links, const struct link *link,
-		      const struct names *parents, const struct open_files *open,
-		      struct names *uses, struct error *e)
+		      const struct names *parents, struct names *uses, struct error *e)
 {
 	_cleanup_view_ struct netns_view view = {0};
-	const struct look look = {link, &view, open, uses};
+	const struct look look = {link, &view, uses};
 	size_t before = uses->n;
 
 	for (size_t i = 0; i < parents->n; i++)
@@ -616,8 +625,7 @@ static int link_check(const struct links *links, const struct link *link,
 	return up_check(&look, before, e);
 }
 
-int link_uses(const struct device *dev, const struct open_files *open, struct names *uses,
-	      struct error *e)
+int link_uses(const struct device *dev, struct names *uses, struct error *e)
 {
 	_cleanup_names_ struct names parents = {0};
 	_cleanup_netns_ struct netns_list list = {0};
@@ -631,7 +639,7 @@ int link_uses(const struct device *dev, const struct open_files *open, struct na
 	if (!parents.n)
 		return 0;
 	/* What can be seen is told, also where something else cannot. */
-	r = netns_find(open, &list, e);
+	r = netns_find(&list, e);
 	for (size_t i = 0; i < list.n; i++) {
 		if (links_of(&list.ns[i], &links, e) < 0)
 			r = -1;
@@ -642,8 +650,7 @@ int link_uses(const struct device *dev, const struct open_files *open, struct na
 	if (find_own(&links, &parents, own, r == 0 ? e : &second) < 0)
 		r = -1;
 	for (size_t i = 0; i < links.n; i++) {
-		if (own[i] &&
-		    link_check(&links, &links.link[i], &parents, open, uses, e) < 0)
+		if (own[i] && link_check(&links, &links.link[i], &parents, uses, e) < 0)
 			r = -1;
 	}
 	return r;

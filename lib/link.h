@@ -3,10 +3,8 @@
 #pragma once
 
 #include "device.h"
-#include "holder.h"
 
-/* Who uses the interfaces that are below the device: see the man page. Adds a text for
- * each use to @uses. @open tells who has a packet socket. Returns 0, or -1 with @e
+/* What uses the interfaces that are below the device: addresses, routes, who listens,
+ * what stands on them. Adds a text for each use to @uses. Returns 0, or -1 with @e
  * (STATUS_REFUSED): it could not be looked at. */
-_must_check_ int link_uses(const struct device *dev, const struct open_files *open,
-			   struct names *uses, struct error *e);
+_must_check_ int link_uses(const struct device *dev, struct names *uses, struct error *e);

@@ -31,15 +31,22 @@ void netns_list_free(struct netns_list *list)
 	*list = (struct netns_list){0};
 }
 
+static bool has(const struct netns_list *list, ino_t inode)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->ns[i].inode == inode)
+			return true;
+	}
+	return false;
+}
+
 /* Takes @path and @where. */
 static void add(struct netns_list *list, ino_t inode, char *path, char *where)
 {
 	_cleanup_free_ char *own_path = path, *own_where = where;
 
-	for (size_t i = 0; i < list->n; i++) {
-		if (list->ns[i].inode == inode)
-			return;
-	}
+	if (has(list, inode))
+		return;
 	list->ns = reallocarray(list->ns, list->n + 1, sizeof(*list->ns));
 	if (!list->ns)
 		abort();
@@ -86,24 +93,36 @@ static int add_named(struct netns_list *list, struct error *e)
 	return r;
 }
 
-static int add_of_processes(struct netns_list *list, const struct open_files *open,
-			    struct error *e)
+/* Add the namespace that a process is in. */
+static int add_of_process(struct netns_list *list, const char *pid, struct error *e)
 {
-	size_t n;
-	const struct net_namespace *ns = open_files_net(open, &n);
-	int r = 0;
+	_cleanup_free_ char *process = format("/proc/%s", pid);
+	_cleanup_free_ char *path = format("%s/ns/net", process);
+	_cleanup_free_ char *comm = NULL, *where = NULL;
+	struct stat st;
+	int err = stat(path, &st) < 0 ? errno : 0;
 
-	for (size_t i = 0; i < n; i++) {
-		_cleanup_free_ char *process = format("/proc/%d", ns[i].pid);
-		_cleanup_free_ char *comm = sysfs_read(process, "comm");
-		_cleanup_free_ char *where =
-			format(" in the network namespace of %s (pid %d)",
-			       comm ? comm : "?", ns[i].pid);
+	if (has_ended(err) || (err == 0 && has(list, st.st_ino)))
+		return 0;
+	comm = sysfs_read(process, "comm");
+	where = format(" in the network namespace of %s (pid %s)", comm ? comm : "?",
+		       pid);
+	if (err)
+		return netns_cannot_tell(&(struct netns){.where = where}, err, e);
+	add(list, st.st_ino, copy(path), copy(where));
+	return 0;
+}
 
-		if (ns[i].inode)
-			add(list, ns[i].inode, format("%s/ns/net", process), copy(where));
-		else
-			r = netns_cannot_tell(&(struct netns){.where = where}, EACCES, e);
+static int add_of_processes(struct netns_list *list, struct error *e)
+{
+	_cleanup_closedir_ DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+	int r = proc ? 0 : netns_cannot_tell(NULL, errno, e);
+
+	while (proc && (entry = readdir(proc))) {
+		if (isdigit((unsigned char)*entry->d_name) &&
+		    add_of_process(list, entry->d_name, e) < 0)
+			r = -1;
 	}
 	return r;
 }
@@ -152,7 +171,7 @@ static int add_mounts(struct netns_list *list, struct error *e)
 	return r;
 }
 
-int netns_find(const struct open_files *open, struct netns_list *list, struct error *e)
+int netns_find(struct netns_list *list, struct error *e)
 {
 	struct stat st = {0};
 	int r = 0;
@@ -163,7 +182,7 @@ int netns_find(const struct open_files *open, struct netns_list *list, struct er
 	add(list, st.st_ino, copy(OWN), copy(""));
 	if (add_named(list, e) < 0)
 		r = -1;
-	if (add_of_processes(list, open, e) < 0)
+	if (add_of_processes(list, e) < 0)
 		r = -1;
 	if (add_mounts(list, e) < 0)
 		r = -1;

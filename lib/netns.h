@@ -2,7 +2,7 @@
 /* Network namespaces: which there are, and a look into each. */
 #pragma once
 
-#include "holder.h"
+#include "error.h"
 #include "netlink.h"
 
 #include <stdio.h>
@@ -26,8 +26,7 @@ void netns_list_free(struct netns_list *list);
  * /run/netns, those of processes, those that are mounted in this mount namespace. Each
  * is there once. Returns 0, or -1 with @e (STATUS_REFUSED): there may be others; those in
  * @list can be looked into all the same. */
-_must_check_ int netns_find(const struct open_files *open, struct netns_list *list,
-			    struct error *e);
+_must_check_ int netns_find(struct netns_list *list, struct error *e);
 
 /* What can be asked in a namespace, from outside. */
 struct netns_view {

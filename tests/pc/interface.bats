@@ -62,7 +62,8 @@ cannot_tell() {
 	shift
 	(($#)) || set -- vfio-bind handoff "$PCI_NIC"
 	run "$@"
-	[[ $status == 3 && $output == "vfio-bind: ${PCI_NIC#*/}: cannot tell who uses it$text" ]] ||
+	[[ $status == 3 && $output == "\
+vfio-bind: ${PCI_NIC#*/}: cannot tell who uses it$text"$'\n'"vfio-bind: hint: --force takes it all the same" ]] ||
 		{ echo "status $status; it said:" "$output" "not: $text" && return 1; }
 	is_home "$PCI_NIC" e1000e
 }

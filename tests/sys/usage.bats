@@ -34,7 +34,8 @@ free() {
 }
 
 @test "an interface that is in no network namespace that can be looked into" {
-	local unseen="cannot tell who uses it: its interface is in a network namespace that cannot be looked into"
+	local unseen="cannot tell who uses it: its interface is in a network namespace that cannot be looked into
+vfio-bind: hint: --force takes it all the same"
 	changing
 	rm -r "$PCI/0000:00:12.0/net/eth0"
 	expect 3 "vfio-bind: 0000:00:12.0: $unseen" handoff -n 0000:00:12.0 none
