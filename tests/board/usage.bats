@@ -194,7 +194,7 @@ disk_is_free() {
 
 @test "a disk that nobody uses, or that a process only reads" {
 	hold_open /dev/sda
-	disk_in_use "/dev/sda is open in sleep (pid $!)"
+	disk_in_use "/dev/sda is open in tail (pid $!)"
 	kill "${holders[0]}"
 	disk_is_free
 	not_in_use "$SATA"
@@ -203,15 +203,15 @@ disk_is_free() {
 
 # hold_open NODE: a process that has it open, $!.
 hold_open() {
-	sleep infinity <"$1" 3>&- &
+	tail -f /dev/null <"$1" 3>&- &
 	holders+=($!)
-	until_true 10 grep -qx sleep "/proc/$!/comm"
+	until_true 10 grep -qx tail "/proc/$!/comm"
 }
 
 @test "a clock that a process has open" {
 	hold_open /dev/rtc0
 	vfio_bind 3 handoff "$RTC" none
-	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in sleep (pid $!)"
+	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in tail (pid $!)"
 	is_home "$RTC" rtc-pl031
 	kill "${holders[0]}"
 	until_true 20 vfio-bind handoff --dry-run "$RTC" none

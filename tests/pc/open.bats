@@ -2,6 +2,8 @@
 # What processes have open, and what the kernel itself has open without a claim to it, is not
 # taken; but for what its user lets go of.
 
+# Each test has its own.
+# shellcheck disable=SC2030,SC2031
 load ../helpers
 
 SOUND=pci/0000:00:16.0
