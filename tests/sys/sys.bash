@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What the tests over a made-up /sys share. machine.bash tells what is there.
 
+load ../server
 bats_require_minimum_version 1.5.0
 
 PATH=${REAL%/*}:$PATH
@@ -51,13 +52,17 @@ attribute() {
 	printf '%s\n' "$2" >"$1"
 }
 
-# expect STATUS TEXT ARGUMENT...: run vfio-bind, and demand this status and all of the text.
-# By way of a file: that takes fewer processes than a substitution.
-expect() {
-	local status=0 output
-	vfio-bind "${@:3}" >"$MADE_UP/output" 2>&1 || status=$?
+# vfio_bind ARGUMENT...: runs it, and sets status and output.
+vfio_bind() {
+	serve "$@"
 	IFS= read -rd '' output <"$MADE_UP/output" || :
 	output=${output%$'\n'}
+}
+
+# expect STATUS TEXT ARGUMENT...: run vfio-bind, and demand this status and all of the text.
+expect() {
+	local status output
+	vfio_bind "${@:3}"
 	if [[ $status != "$1" || $output != "$2" ]]; then
 		printf '%s\n' "vfio-bind ${*:3}: status $status, not $1; it said:" "$output" \
 			"and not:" "$2"
