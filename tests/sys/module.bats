@@ -63,7 +63,8 @@ echo 0000:00:10.0 > $DRIVERS/$driver/bind
 echo 1 > $NVME/reset" handoff -n nvme0n1
 }
 
-@test "the variant whose alias has the fewest wildcards, of those that are there" {
+@test "which VFIO driver a device takes" {
+	promise "the variant whose alias has the fewest wildcards, of those that are there"
 	takes vb_vfio_pci "modprobe vb_vfio_pci"
 	without vb-vfio-pci
 	takes vb_generic_vfio_pci "modprobe vb_generic_vfio_pci"
@@ -75,9 +76,8 @@ echo 1 > $NVME/reset" handoff -n nvme0n1
 	rm -r "$DRIVERS/vfio-pci"
 	expect 2 "vfio-bind: 0000:00:10.0: no driver vfio-pci on the pci bus
 vfio-bind: hint: no module has that name either; if the driver's module is named differently, load it first" handoff -n nvme0n1
-}
 
-@test "a device that no variant fits; a variant that the admin does not want, or does" {
+	promise "a device that no variant fits; a variant that the admin does not want, or does"
 	expect 0 "echo vfio-pci > $PCI/0000:00:1f.2/driver_override" pin -n 00:1f.2 auto
 	changing
 	rm -r "$DRIVERS/vfio-pci"
@@ -88,9 +88,8 @@ echo vfio-pci > $PCI/0000:00:1f.2/driver_override" pin -n 00:1f.2 auto
 	echo "alias vfio_pci:v00001B36d00000010* uio_pci_generic" >/run/modprobe.d/vb.conf
 	expect 0 "modprobe uio_pci_generic
 echo uio_pci_generic > $NVME/driver_override" pin -n nvme0n1 auto
-}
 
-@test "a variant that is loaded: its driver by the name that it has" {
+	promise "a variant that is loaded: its driver by the name that it has"
 	changing
 	mkdir -p /sys/module/vb_vfio_pci/drivers
 	echo live >/sys/module/vb_vfio_pci/initstate
@@ -101,7 +100,8 @@ vfio-bind: hint: to use another one, name it, as vfio-pci" handoff nvme0n1
 	takes vb-special-vfio-pci
 }
 
-@test "a driver that is not there is its module's; one that is named differently is not" {
+@test "what a driver's module tells, and when it is loaded" {
+	promise "a driver that is not there is its module's; one that is named differently is not"
 	expect 0 "modprobe uio_pci_generic
 echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic
 	expect 2 "vfio-bind: 0000:00:10.0: no driver xgmac2 on the pci bus
@@ -111,9 +111,8 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 	echo live >/sys/module/xgmac/initstate
 	expect 2 "vfio-bind: 0000:00:10.0: no driver xgmac on the pci bus, even with the module of that name loaded" \
 		pin nvme0n1 xgmac
-}
 
-@test "a driver that is not for this hardware" {
+	promise "a driver that is not for this hardware"
 	local refused="vfio-bind: 0000:00:10.0: the driver e1000e is not for this hardware: none of its ids fits; probing it could bring the machine down
 vfio-bind: hint: handoff --force does it all the same"
 	changing
@@ -136,9 +135,8 @@ echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic
 	rm -r "$DRIVERS/e1000e"
 	expect 3 "$refused
 modprobe e1000e" pin -n 00:10.0 e1000e
-}
 
-@test "release loads what the device needs, but not what is blacklisted" {
+	promise "release loads what the device needs, but not what is blacklisted"
 	changing
 	rm "$NVME/driver"
 	expect 0 "modprobe nvme

@@ -23,8 +23,10 @@ means_none() {
 	for name; do expect 2 "vfio-bind: $name: no such device" list "$name"; done
 }
 
-@test "by its name, its bus and name, its address without the domain, its paths" {
+@test "a device by each of its names" {
 	local name
+
+	promise "by its name, its bus and name, its address without the domain, its paths"
 	for name in 0000:00:10.0 pci/0000:00:10.0 00:10.0 pci/00:10.0 "$PCI/0000:00:10.0" \
 		/sys/bus/pci/devices/0000:00:10.0 /sys/kernel/iommu_groups/10/devices/0000:00:10.0 \
 		/sys/class/block/nvme0n1/device/device/../0000:00:10.0; do
@@ -33,9 +35,8 @@ means_none() {
 	means fff51000.ethernet platform/fff51000.ethernet
 	means platform/fff51000.ethernet platform/fff51000.ethernet
 	means_none 10.0 pci/10.0 0:00:10.0 platform/0000:00:10.0 pci/nix/0000:00:10.0
-}
 
-@test "by an interface or a disk" {
+	promise "by an interface or a disk"
 	means eth0 pci/0000:00:12.0
 	means /sys/class/net/eth0 pci/0000:00:12.0
 	means eth1 pci/0000:01:00.0
@@ -45,23 +46,14 @@ means_none() {
 	means /sys/class/nvme/nvme0 pci/0000:00:10.0
 	means sda scsi/0:0:0:0 # the controller has others
 	means_none pci/eth0 net/eth0 block/sda eth2
-}
 
-@test "by a node in /dev" {
-	if ! mknod /dev/vb-disk b 1022 0; then skip "no node can be made here"; fi
-	means /dev/vb-disk pci/0000:00:10.0
-	rm /dev/vb-disk
-	means_none /dev/vb-disk /dev/null
-}
-
-@test "a multipath disk, by the controllers that lead to it" {
+	promise "a multipath disk, by the controllers that lead to it"
 	means nvme1n1 pci/0000:00:11.1 pci/0000:00:11.2
 	changing
 	rm "/sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme2"
 	means nvme1n1 pci/0000:00:11.1
-}
 
-@test "one name on two buses: the device that can be flagged, or none" {
+	promise "one name on two buses: the device that can be flagged, or none"
 	means twin amba/twin platform/twin
 	means amba/twin amba/twin
 	means half platform/half # that of spi cannot
@@ -75,9 +67,8 @@ means_none() {
 	ln -s ../../bus/usb /sys/devices/more/subsystem
 	ln -s ../../../devices/more /sys/bus/usb/devices/sda
 	means sda usb/more scsi/0:0:0:0
-}
 
-@test "what cannot be flagged: so it is said, and what can" {
+	promise "what cannot be flagged: so it is said, and what can"
 	expect 2 "vfio-bind: spi0.0: the spi bus has no driver_override for it" pin -n spi0.0
 	expect 2 "vfio-bind: 1-1: the usb bus has no driver_override for it
 vfio-bind: hint: it is a part of pci/0000:00:04.0, which has one" handoff -n 1-1
@@ -89,4 +80,11 @@ vfio-bind: hint: an interface or a disk goes with its driver: name the device as
 echo 0000:00:05.2 > /sys/bus/pci/drivers/vfio-pci/unbind
 echo > $PCI/0000:00:05.2/driver_override
 echo 0000:00:05.2 > /sys/bus/pci/drivers_probe" release -n eth9 00:05.2
+}
+
+@test "by a node in /dev" {
+	if ! mknod /dev/vb-disk b 1022 0; then skip "no node can be made here"; fi
+	means /dev/vb-disk pci/0000:00:10.0
+	rm /dev/vb-disk
+	means_none /dev/vb-disk /dev/null
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the tests over a made-up /sys share. machine.bash tells what is there.
 
-load ../server
+load ../shared
 bats_require_minimum_version 1.5.0
 
 PATH=${REAL%/*}:$PATH
@@ -10,37 +10,37 @@ PATH=${REAL%/*}:$PATH
 # shellcheck disable=SC2034
 PCI=/sys/devices/pci0000:00 DRIVERS=/sys/bus/pci/drivers NVME=/sys/devices/pci0000:00/0000:00:10.0
 
-# make_sys: makes the machine, in the place of the last one.
-make_sys() {
-	rm -rf /sys/*
-	perl -ne '
-		chomp;
-		my ($kind, $path, $text) = split /\t/, $_, 3;
-		my @folders = split m,/,, "/sys/$path";
-		pop @folders if $kind ne "folder";
-		my $made = "";
-		mkdir $made .= "$_/" for @folders;
-		if ($kind eq "link") {
-			symlink "../" x (@folders - 2) . $text, "/sys/$path" or die "$path: $!";
-		} elsif ($kind eq "file") {
-			open my $file, ">", "/sys/$path" or die "$path: $!";
-			print $file "$text\n";
-		}' "$MADE_UP/tree"
+# tree KIND [PATH [TEXT]]: makes or changes the machine: see make-tree.
+tree() {
+	local IFS=$'\t'
+	echo "$*" >&5
+	read -r <&6
 }
 
 # --- what the tests do with it -------------------------------------------------------
 
-# Each test finds the machine as it is told above.
 setup() {
 	[[ -d ${MADE_UP-} ]] || { echo "run it by tests/sys/run" && return 1; }
+	restore
+}
+
+# restore: the machine is as it is told above.
+restore() {
 	if [[ ! -e /sys/made-up || -e $MADE_UP/changed ]]; then
-		make_sys
+		tree all
 		: >"$MADE_UP/cmdline"
 		: >"$MADE_UP/swaps"
 		rm -rf /run/vfio-bind "$MADE_UP/changed"
 	fi
 	# Whatever comes here can be written: vfio-bind must not get at the real one.
 	[[ -e /sys/made-up ]]
+}
+
+# promise TEXT: as in tests/shared.bash. What one has changed the next one does not see.
+promise() {
+	echo "- $1"
+	teardown
+	restore
 }
 
 # changing: the test changes something of it.
@@ -73,7 +73,7 @@ expect() {
 # record BUS:NAME PATH LINE...: of the device at PATH, as vfio-bind left it.
 record() {
 	changing
-	mkdir -p /run/vfio-bind/{lock,record}
+	[[ -d /run/vfio-bind/record ]] || mkdir -p /run/vfio-bind/{lock,record}
 	printf '%s\n' "incarnation $(stat -c %i "$2")" "${@:3}" >"/run/vfio-bind/record/$1"
 }
 
@@ -82,7 +82,7 @@ record() {
 holder=''
 hold() {
 	local comm=''
-	touch "$1"
+	: >>"$1"
 	"${@:2}" sleep 600 <"$1" >/dev/null 2>&1 3>&- &
 	holder=$!
 	until [[ $comm == sleep ]]; do read -r comm <"/proc/$holder/comm"; done

@@ -7,15 +7,28 @@ load sys
 in_use() {
 	expect 3 "vfio-bind: $2: in use: $1
 vfio-bind: hint: end that use first; --force takes it all the same" handoff -n "$2" none
-	run -0 vfio-bind handoff -nf "$2" none
-	[[ $output == "echo none > "* ]]
+	vfio_bind handoff -nf "$2" none
+	if [[ $status != 0 || $output != "echo none > "* ]]; then
+		printf '%s\n' "forced, $2: status $status; it said:" "$output"
+		return 1
+	fi
 }
 
+# free DEVICE: it is not in use.
 free() {
-	run -0 vfio-bind handoff -n "$1" none
+	vfio_bind handoff -n "$1" none
+	if ((status)); then
+		printf '%s\n' "$1 is not free: status $status; it said:" "$output"
+		return 1
+	fi
 }
 
-@test "an interface with an address, and what stands on it" {
+SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
+
+@test "each way in which the host can use a device" {
+	local number
+
+	promise "an interface with an address, and what stands on it"
 	local net="$PCI/0000:00:12.0/net"
 	ip link set lo up
 	changing
@@ -32,12 +45,8 @@ free() {
 	ln -sfn ../../../../virtual/net/bond0 "$net/eth0/upper_bond0"
 	rm "$net/eth0/upper_lo"
 	in_use "interface eth0 is in bond bond0; interface eth0 is in bridge br0" 0000:00:12.0
-}
 
-SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
-
-@test "a disk that is mounted or held" {
-	local number
+	promise "a disk that is mounted or held"
 	free 0000:00:1f.2
 	mkdir -p /run/mounted
 	mount -t tmpfs vb /run/mounted
@@ -57,18 +66,8 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	rm /sys/devices/virtual/block/dm-0/dm/name
 	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
 	umount /run/mounted
-}
 
-@test "a disk that is swapped on" {
-	if ! mknod /dev/vb-swap b 1023 1; then skip "no node can be made here"; fi
-	changing
-	echo "Filename Type Size Used Priority
-/dev/vb-swap partition 1 0 -2" >"$MADE_UP/swaps"
-	in_use "sda1 is swapped on" 0000:00:1f.2
-	rm /dev/vb-swap
-}
-
-@test "a multipath disk, by each controller" {
+	promise "a multipath disk, by each controller"
 	changing
 	mkdir -p /run/mounted
 	mount -t tmpfs vb /run/mounted
@@ -76,9 +75,8 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.1
 	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.2
 	umount /run/mounted
-}
 
-@test "consumers that would be unbound too" {
+	promise "consumers that would be unbound too"
 	local link="$PCI/0000:00:10.0/consumer:platform:half"
 	changing
 	mkdir -p "$link" "$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3"
@@ -89,9 +87,8 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	free 0000:00:10.0
 	echo active >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
 	in_use "its consumer pci:0000:00:1f.3 would be unbound too" 0000:00:10.0
-}
 
-@test "the only console" {
+	promise "the only console"
 	changing
 	mkdir -p /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
 	echo "(S) dummy device" >/sys/class/vtconsole/vtcon0/name
@@ -114,4 +111,13 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	in_use "fb0 has the only console of this host" 0000:00:02.0
 	echo 0 >"$PCI/0000:00:02.0/boot_vga"
 	free 0000:00:02.0
+}
+
+@test "a disk that is swapped on" {
+	if ! mknod /dev/vb-swap b 1023 1; then skip "no node can be made here"; fi
+	changing
+	echo "Filename Type Size Used Priority
+/dev/vb-swap partition 1 0 -2" >"$MADE_UP/swaps"
+	in_use "sda1 is swapped on" 0000:00:1f.2
+	rm /dev/vb-swap
 }

@@ -1,0 +1,22 @@
+# shellcheck shell=bash
+# What the tests of tests/sys and tests/host share. Sourced, not run.
+
+# start_server OUT [ERR]: what runs vfio-bind for serve() (tests/server.c), for this process
+# and all that it starts. They have it at 7 and 8: bash uses what is above 9 itself, and bats
+# 3 and 4.
+start_server() {
+	[[ -x $REAL-server ]] || { echo "there is no $REAL-server: make unit" >&2 && return 1; }
+	mkfifo "$1.status"
+	exec 7> >(exec "$REAL-server" "$@" >"$1.status" 3>&- 4>&-) 8<"$1.status"
+}
+
+# serve ARGUMENT...: runs vfio-bind, and sets status.
+serve() {
+	printf '%s\0' "$#" "$@" >&7
+	read -r status <&8
+}
+
+# promise TEXT: what follows shows it. There are several in a @test, as bats takes ten times
+# as long for one as most of them do. Of a @test that fails bats shows these texts, and the
+# last one is not kept.
+promise() { echo "- $1"; }
