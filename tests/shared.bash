@@ -7,12 +7,14 @@
 start_server() {
 	[[ -x $REAL-server ]] || { echo "there is no $REAL-server: make unit" >&2 && return 1; }
 	mkfifo "$1.status"
+	# shellcheck disable=SC2094 # a FIFO
 	exec 7> >(exec "$REAL-server" "$@" >"$1.status" 3>&- 4>&-) 8<"$1.status"
 }
 
 # serve ARGUMENT...: runs vfio-bind, and sets status.
 serve() {
 	printf '%s\0' "$#" "$@" >&7
+	# shellcheck disable=SC2034 # for the caller
 	read -r status <&8
 }
 
