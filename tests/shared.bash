@@ -1,6 +1,16 @@
 # shellcheck shell=bash
 # What the tests of tests/sys and tests/host share. Sourced, not run.
 
+# locate_program: sets HERE, the top of the repository, and REAL, the program, and has it in
+# PATH, for all tests of a file.
+locate_program() {
+	export HERE=${BATS_TEST_DIRNAME%/*/*} REAL=${VFIO_BIND:-build/vfio-bind}
+	[[ $REAL == /* ]] || REAL=$HERE/$REAL
+	[[ -x $REAL ]] || { echo "there is no $REAL" >&2 && return 1; }
+	PATH=${REAL%/*}:$PATH
+	unset ARGP_HELP_FMT
+}
+
 # start_server OUT [ERR]: what runs vfio-bind for serve() (tests/server.c), for this process
 # and all that it starts. They have it at 7 and 8: bash uses what is above 9 itself, and bats
 # 3 and 4.
