@@ -280,7 +280,7 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 }
 
 @test "a device of this host" {
-	local bus device table='' raw json path before word other
+	local bus device table='' raw json path before word other shown columns=()
 
 	vfio_bind list -nro BUS,DEVICE
 	[[ $output ]] || skip "this host has no device that can be flagged"
@@ -295,6 +295,13 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 	promise "a device in the place of a driver"
 	misuse "no driver $device on the $bus bus" handoff -n "$bus/$device" "$device"
 	[[ ${stderr_lines[1]} == "vfio-bind: hint: that is a device: "*"--driver=DRIVER" ]]
+
+	promise "list shows the first seven columns of --help by default"
+	vfio_bind list "$bus/$device"
+	read -ra shown <<<"${lines[0]}"
+	vfio_bind list --help
+	while read -r word _; do columns+=("$word"); done <<<"${output#*$'\nColumns:\n'}"
+	[[ ${shown[*]} == "${columns[*]:0:7}" ]]
 
 	promise "list in three formats shows the same devices"
 	vfio_bind list --noheadings --output=DEVICE,BUS
