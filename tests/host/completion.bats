@@ -3,18 +3,26 @@
 bats_require_minimum_version 1.5.0
 load ../shared
 
-setup_file() { locate_program; }
+# The --help of all and of each command, as the program prints it.
+setup_file() {
+	local command
+	locate_program
+	for command in '' list pin handoff release; do
+		"$REAL" ${command:+"$command"} --help >"$BATS_FILE_TMPDIR/help-$command"
+	done
+}
 
 # vfio-bind, with a machine's devices, some of each kind, for list -nro COLUMN[,COLUMN]
 # [--taken] [DEVICE].
 # shellcheck disable=SC2317 # the completion calls it
 vfio-bind() {
-	local columns=$3 taken='' device='' word bus name driver is_taken
-	if [[ $1 != list || $* == *--help* ]]; then
-		"$REAL" "$@"
+	local columns=$3 taken='' device='' word bus name driver is_taken help
+	if [[ ${*: -1} == --help ]]; then
+		IFS= read -rd '' help <"$BATS_FILE_TMPDIR/help-${*:1:$#-1}"
+		echo "$help"
 		return
 	fi
-	[[ $2 == -nro ]] || return 2
+	[[ $1 == list && $2 == -nro ]] || return 2
 	for word in "${@:4}"; do
 		if [[ $word == --taken ]]; then taken=y; else device=$word; fi
 	done
@@ -104,10 +112,9 @@ offers() {
 options_of() {
 	local line
 	options=()
-	"$REAL" ${1:+"$1"} --help >"$BATS_TEST_TMPDIR/help"
 	while IFS= read -r line; do
 		[[ ! $line =~ ^\ +(-.,\ )?(--[a-z-]+=?) ]] || options+=("${BASH_REMATCH[2]}")
-	done <"$BATS_TEST_TMPDIR/help"
+	done <"$BATS_FILE_TMPDIR/help-$1"
 }
 
 @test "what is offered after each word" {
@@ -188,7 +195,8 @@ options_of() {
 	done
 
 	promise "columns, one after the other"
-	mapfile -t columns < <("$REAL" list --help | awk 'found { print $1 } /^Columns:/ { found = 1 }')
+	mapfile -t columns < <(awk 'found { print $1 } /^Columns:/ { found = 1 }' \
+		"$BATS_FILE_TMPDIR/help-list")
 	((${#columns[@]} > 7))
 	offers 'vfio-bind list --output=' "${columns[@]}"
 	offers 'vfio-bind list -nro ' "${columns[@]}"
