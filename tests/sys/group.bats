@@ -19,16 +19,6 @@ echo $name > /sys/bus/pci/drivers/$2/unbind
 echo $name > /sys/bus/pci/drivers/vfio-pci/bind${3-}" handoff -n "$1"
 }
 
-# drive DEVICE DRIVER: that has it; empty: none.
-drive() {
-	changing
-	if [[ $2 ]]; then
-		tree link "devices/pci0000:00/$1/driver" "bus/pci/drivers/$2"
-	else
-		tree none "devices/pci0000:00/$1/driver"
-	fi
-}
-
 # no_iommu HINT: that is what can be done about it.
 no_iommu() {
 	expect 3 "vfio-bind: 0000:00:12.0: no IOMMU group: no IOMMU confines its DMA${1:+
@@ -40,18 +30,18 @@ vfio-bind: hint: $1}" handoff -n eth0
 
 	promise "each member with a host driver is in the way"
 	not_viable 00:1f.2 7 "0000:00:1f.0 (lpc_ich), 0000:00:1f.3 (i801_smbus)"
-	drive 0000:00:1f.0 ''
+	driver 0000:00:1f.0 ''
 	not_viable 00:1f.2 7 "0000:00:1f.3 (i801_smbus)"
-	drive 0000:00:1f.3 vfio-pci
+	driver 0000:00:1f.3 vfio-pci
 	viable 00:1f.2 ahci
 
 	promise "what leaves DMA alone is not in the way: no driver, VFIO, pci-stub, pcieport"
-	drive 0000:00:1f.0 pci-stub
-	drive 0000:00:1f.3 vfio-pci
+	driver 0000:00:1f.0 pci-stub
+	driver 0000:00:1f.3 vfio-pci
 	viable 00:1f.2 ahci
 	viable 01:00.0 e1000e "
 echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" # its port is pcieport's
-	drive 0000:00:1c.0 shpchp
+	driver 0000:00:1c.0 shpchp
 	not_viable 01:00.0 3 "0000:00:1c.0 (shpchp)"
 
 	promise "what goes along is not in the way, and a bridge stays where it is"
@@ -82,7 +72,7 @@ echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" handoff -ng eth1
 	promise "no IOMMU group: why, as the firmware and the kernel's command line tell it"
 	no_iommu "no IOMMU of this machine is in front of it"
 	changing
-	rmdir /sys/class/iommu/dmar0
+	none /sys/class/iommu/dmar0
 	no_iommu ''
 	: >/sys/firmware/acpi/tables/FACP
 	no_iommu "the firmware reports no IOMMU: see VT-d or AMD-Vi in its setup"
@@ -101,10 +91,10 @@ echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" handoff -ng eth1
 
 	promise "no IOMMU, and the admin may accept that, or has"
 	changing
-	mkdir -p /sys/module/vfio/parameters
+	folder /sys/module/vfio/parameters
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	no_iommu "no IOMMU of this machine is in front of it; or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-	rmdir /sys/class/iommu/dmar0
+	none /sys/class/iommu/dmar0
 	no_iommu "or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 	echo Y >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	expect 0 "vfio-bind: 0000:00:12.0: warning: no IOMMU: nothing confines its DMA, its user can read and write all memory
@@ -112,9 +102,9 @@ echo vfio-pci > $PCI/0000:00:12.0/driver_override
 echo 0000:00:12.0 > /sys/bus/pci/drivers/e1000e/unbind
 echo 0000:00:12.0 > /sys/bus/pci/drivers/vfio-pci/bind" handoff -n eth0
 	# A group that VFIO made up confines nothing either.
-	mkdir -p /sys/kernel/iommu_groups/30/devices
+	folder /sys/kernel/iommu_groups/30/devices
 	echo vfio-noiommu >/sys/kernel/iommu_groups/30/name
-	ln -s ../../../kernel/iommu_groups/30 "$PCI/0000:00:12.0/iommu_group"
+	link "$PCI/0000:00:12.0/iommu_group" /sys/kernel/iommu_groups/30
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	no_iommu "or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 }

@@ -173,13 +173,13 @@ vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 	expect 2 "vfio-bind: no such bus: 'isa'" list -b isa
 	shows "" -n --bus=usb
 	changing
-	rm -r /sys/bus
+	none /sys/bus
 	expect 1 "vfio-bind: cannot read /sys/bus: No such file or directory" list
 
 	promise "a flag that cannot be read is ?, and its device is in the list"
 	changing
-	rm "$NVME/driver_override"
-	mkdir "$NVME/driver_override"
+	none "$NVME/driver_override"
+	folder "$NVME/driver_override"
 	expect 0 "0000:00:10.0 ?" list -nro DEVICE,OVERRIDE 00:10.0
 	vfio_bind list -nro DEVICE,OVERRIDE
 	[[ $status == 0 && $'\n'$output$'\n' == *$'\n0000:00:10.0 ?\n'* ]]
@@ -197,7 +197,7 @@ vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 	let_go
 	shows "0000:00:05.2 /dev/vfio/9" -no DEVICE,NODE,HOLDER 00:05.2
 	rm -r /dev/vfio/9 /dev/vfio/devices/vfio0
-	mkdir -p /sys/kernel/iommu_groups/9
+	folder /sys/kernel/iommu_groups/9
 	echo vfio-noiommu >/sys/kernel/iommu_groups/9/name
 	: >/dev/vfio/noiommu-9
 	shows "/dev/vfio/noiommu-9" -no NODE 00:05.2

@@ -73,14 +73,14 @@ echo 1 > $NVME/reset" handoff -n nvme0n1
 	without vfio-pci
 	takes vfio-pci # it is registered
 	changing
-	rm -r "$DRIVERS/vfio-pci"
+	none "$DRIVERS/vfio-pci"
 	expect 2 "vfio-bind: 0000:00:10.0: no driver vfio-pci on the pci bus
 vfio-bind: hint: no module has that name either; if the driver's module is named differently, load it first" handoff -n nvme0n1
 
 	promise "a device that no variant fits; a variant that the admin does not want, or does"
 	expect 0 "echo vfio-pci > $PCI/0000:00:1f.2/driver_override" pin -n 00:1f.2 auto
 	changing
-	rm -r "$DRIVERS/vfio-pci"
+	none "$DRIVERS/vfio-pci"
 	expect 0 "modprobe vfio_pci
 echo vfio-pci > $PCI/0000:00:1f.2/driver_override" pin -n 00:1f.2 auto
 	echo "blacklist vb_vfio_pci" >/run/modprobe.d/vb.conf
@@ -91,12 +91,12 @@ echo uio_pci_generic > $NVME/driver_override" pin -n nvme0n1 auto
 
 	promise "a variant that is loaded: its driver by the name that it has"
 	changing
-	mkdir -p /sys/module/vb_vfio_pci/drivers
+	folder /sys/module/vb_vfio_pci/drivers
 	echo live >/sys/module/vb_vfio_pci/initstate
 	expect 2 "vfio-bind: 0000:00:10.0: its VFIO driver's module vb_vfio_pci has no driver
 vfio-bind: hint: to use another one, name it, as vfio-pci" handoff nvme0n1
-	ln -s ../../../bus/pci/drivers/vb-special-vfio-pci /sys/module/vb_vfio_pci/drivers/pci:vb-special-vfio-pci
-	ln -s ../../../bus/platform/drivers/a /sys/module/vb_vfio_pci/drivers/platform:a
+	link /sys/module/vb_vfio_pci/drivers/pci:vb-special-vfio-pci "$DRIVERS/vb-special-vfio-pci"
+	link /sys/module/vb_vfio_pci/drivers/platform:a /sys/bus/platform/drivers/a
 	takes vb-special-vfio-pci
 }
 
@@ -107,7 +107,7 @@ echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic
 	expect 2 "vfio-bind: 0000:00:10.0: no driver xgmac2 on the pci bus
 vfio-bind: hint: no module has that name either; if the driver's module is named differently, load it first" pin -n nvme0n1 xgmac2
 	changing
-	mkdir -p /sys/module/xgmac
+	folder /sys/module/xgmac
 	echo live >/sys/module/xgmac/initstate
 	expect 2 "vfio-bind: 0000:00:10.0: no driver xgmac on the pci bus, even with the module of that name loaded" \
 		pin nvme0n1 xgmac
@@ -116,8 +116,8 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 	local refused="vfio-bind: 0000:00:10.0: the driver e1000e is not for this hardware: none of its ids fits; probing it could bring the machine down
 vfio-bind: hint: handoff --force does it all the same"
 	changing
-	mkdir -p /sys/module/{e1000e,nvme}/drivers
-	ln -s ../../../../module/e1000e "$DRIVERS/e1000e/module"
+	folder /sys/module/{e1000e,nvme}/drivers
+	link "$DRIVERS/e1000e/module" /sys/module/e1000e
 	expect 3 "$refused" handoff -n nvme0n1 e1000e
 	expect 3 "$refused" pin -n nvme0n1 e1000e
 	expect 0 "echo e1000e > $NVME/driver_override
@@ -128,30 +128,30 @@ echo 0000:00:10.0 > $DRIVERS/e1000e/bind" handoff -nf nvme0n1 e1000e
 echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic
 	expect 0 "echo pci-stub > $NVME/driver_override" pin -n nvme0n1 pci-stub
 	# Its own, from another: the module knows it by another name.
-	ln -s ../../../bus/pci/drivers/nvme /sys/module/nvme/drivers/pci:nvme
-	rm "$NVME/driver"
+	link /sys/module/nvme/drivers/pci:nvme "$DRIVERS/nvme"
+	none "$NVME/driver"
 	expect 0 "echo nvme > $NVME/driver_override" pin -n 00:10.0 nvme
-	rm "$DRIVERS/e1000e/module"
-	rm -r "$DRIVERS/e1000e"
+	none "$DRIVERS/e1000e/module"
+	none "$DRIVERS/e1000e"
 	expect 3 "$refused
 modprobe e1000e" pin -n 00:10.0 e1000e
 
 	promise "release loads what the device needs, but not what is blacklisted"
 	changing
-	rm "$NVME/driver"
+	none "$NVME/driver"
 	expect 0 "modprobe nvme
 echo 0000:00:10.0 > /sys/bus/pci/drivers_probe" release -n 00:10.0
 	echo "blacklist nvme" >/run/modprobe.d/vb.conf
 	expect 0 "echo 0000:00:10.0 > /sys/bus/pci/drivers_probe" release -n 00:10.0
 	# A driver that is recorded is wanted all the same.
 	record pci:0000:00:10.0 "$NVME" "driver nvme" "given none"
-	rm -r "$DRIVERS/nvme"
+	none "$DRIVERS/nvme"
 	echo none >"$NVME/driver_override"
 	expect 0 "modprobe nvme
 echo > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/bind" release -n 00:10.0
 	# That of a platform device, by its compatible.
-	rm -r /sys/bus/platform/drivers/calxedaxgmac /sys/devices/platform/fff51000.ethernet/driver
+	none /sys/bus/platform/drivers/calxedaxgmac /sys/devices/platform/fff51000.ethernet/driver
 	expect 0 "modprobe xgmac
 echo fff51000.ethernet > /sys/bus/platform/drivers_probe" release -n fff51000.ethernet
 }

@@ -50,7 +50,7 @@ means_none() {
 	promise "a multipath disk, by the controllers that lead to it"
 	means nvme1n1 pci/0000:00:11.1 pci/0000:00:11.2
 	changing
-	rm "/sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme2"
+	none "/sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme2"
 	means nvme1n1 pci/0000:00:11.1
 
 	promise "one name on two buses: the device that can be flagged, or none"
@@ -59,13 +59,13 @@ means_none() {
 	means half platform/half # that of spi cannot
 	means spi/half spi/half
 	changing
-	rm /sys/devices/platform/half/driver_override
+	none /sys/devices/platform/half/driver_override
 	means half platform/half spi/half
-	ln -s ../../../devices/half /sys/bus/usb/devices/half
+	link /sys/bus/usb/devices/half /sys/devices/half
 	means half platform/half spi/half # it is the same one
-	mkdir /sys/devices/more
-	ln -s ../../bus/usb /sys/devices/more/subsystem
-	ln -s ../../../devices/more /sys/bus/usb/devices/sda
+	folder /sys/devices/more
+	link /sys/devices/more/subsystem /sys/bus/usb
+	link /sys/bus/usb/devices/sda /sys/devices/more
 	means sda usb/more scsi/0:0:0:0
 
 	promise "what cannot be flagged: so it is said, and what can"

@@ -24,19 +24,19 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 	expect 0 "echo vfio-pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio_pci
 	expect 0 "echo i801_smbus > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 i801-smbus
 	changing
-	mkdir /sys/bus/pci/drivers/vfio_pci
+	folder /sys/bus/pci/drivers/vfio_pci
 	expect 0 "echo vfio_pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio_pci
 	expect 0 "echo vfio-pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio-pci
-	rmdir /sys/bus/pci/drivers/vfio_pci
+	none /sys/bus/pci/drivers/vfio_pci
 
 	promise "a PF with VFs"
 	expect 3 "vfio-bind: 0000:00:05.0: it is a PF, and 2 of its VFs are enabled
 vfio-bind: hint: to remove them: echo 0 > $PCI/0000:00:05.0/sriov_numvfs" handoff -n 00:05.0
 	changing
-	rm "$PCI/0000:00:05.0/virtfn0"
+	none "$PCI/0000:00:05.0/virtfn0"
 	expect 3 "vfio-bind: 0000:00:05.0: it is a PF, and 1 of its VFs is enabled
 vfio-bind: hint: to remove them: echo 0 > $PCI/0000:00:05.0/sriov_numvfs" handoff -n 00:05.0 none
-	rm "$PCI/0000:00:05.0/virtfn1"
+	none "$PCI/0000:00:05.0/virtfn1"
 	expect 0 "echo none > $PCI/0000:00:05.0/driver_override
 echo 0000:00:05.0 > /sys/bus/pci/drivers/nvme/unbind
 echo 1 > $PCI/0000:00:05.0/reset" handoff -n 00:05.0 none
@@ -83,8 +83,8 @@ vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0
 	expect 3 "vfio-bind: 0000:00:05.2: timed out: held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0.01 00:05.2
 	# So is its group, for the others in it.
-	ln -s ../../../../devices/pci0000:00/0000:00:05.2 /sys/kernel/iommu_groups/8/devices
-	ln -sfn ../../../kernel/iommu_groups/8 "$PCI/0000:00:05.2/iommu_group"
+	link /sys/kernel/iommu_groups/8/devices/0000:00:05.2 "$PCI/0000:00:05.2"
+	link "$PCI/0000:00:05.2/iommu_group" /sys/kernel/iommu_groups/8
 	expect 3 "vfio-bind: 0000:00:05.1: timed out: its IOMMU group is held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0.01 00:05.1
 	let_go

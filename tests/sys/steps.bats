@@ -5,12 +5,7 @@ load sys
 
 # is DEVICE DRIVER FLAG: what it has, from now on; empty: none.
 is() {
-	changing
-	if [[ $2 ]]; then
-		tree link "devices/pci0000:00/$1/driver" "bus/pci/drivers/$2"
-	else
-		tree none "devices/pci0000:00/$1/driver"
-	fi
+	driver "$1" "$2"
 	echo "${3:-(null)}" >"$PCI/$1/driver_override"
 }
 

@@ -10,11 +10,11 @@ PATH=${REAL%/*}:$PATH
 # shellcheck disable=SC2034
 PCI=/sys/devices/pci0000:00 DRIVERS=/sys/bus/pci/drivers NVME=/sys/devices/pci0000:00/0000:00:10.0
 
-# tree KIND [PATH [TEXT]]: makes or changes the machine: see make-tree.
+# tree KIND [PATH [TEXT]]: makes or changes the machine, and sets answer: see make-tree.
 tree() {
 	local IFS=$'\t'
 	echo "$*" >&5
-	read -r <&6
+	read -r answer <&6
 }
 
 # --- what the tests do with it -------------------------------------------------------
@@ -46,6 +46,32 @@ promise() {
 # changing: the test changes something of it.
 changing() { echo y >"$MADE_UP/changed"; }
 
+# folder PATH..., link PATH TARGET, none PATH...: as in machine.bash, from now on; of none
+# there is nothing any more. Below /sys, and without a process.
+folder() {
+	local path
+	changing
+	for path; do tree folder "$path"; done
+}
+link() {
+	changing
+	tree link "$1" "$2"
+}
+none() {
+	local path
+	changing
+	for path; do tree none "$path"; done
+}
+
+# driver PCI_DEVICE NAME: has it, from now on; empty: none has.
+driver() {
+	if [[ $2 ]]; then
+		link "$PCI/$1/driver" "$DRIVERS/$2"
+	else
+		none "$PCI/$1/driver"
+	fi
+}
+
 # attribute PATH TEXT: of the machine, from now on.
 attribute() {
 	changing
@@ -74,7 +100,8 @@ expect() {
 record() {
 	changing
 	[[ -d /run/vfio-bind/record ]] || mkdir -p /run/vfio-bind/{lock,record}
-	printf '%s\n' "incarnation $(stat -c %i "$2")" "${@:3}" >"/run/vfio-bind/record/$1"
+	tree inode "$2"
+	printf '%s\n' "incarnation $answer" "${@:3}" >"/run/vfio-bind/record/$1"
 }
 
 # hold FILE [COMMAND...]: a process that has it open, with COMMAND in front. Its name is sleep,

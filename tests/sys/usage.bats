@@ -38,12 +38,12 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 		in_use "interface lo is up with address 127.0.0.1" 0000:00:12.0
 	ip link set lo down
 	free 0000:00:12.0
-	ln -s ../../lo "$net/eth0/upper_lo"
+	link "$net/eth0/upper_lo" "$net/lo"
 	in_use "interface eth0 is below lo" 0000:00:12.0
-	mkdir -p /sys/devices/virtual/net/{br0/bridge,bond0/bonding}
-	ln -s ../../../../virtual/net/br0 "$net/eth0/upper_br0"
-	ln -sfn ../../../../virtual/net/bond0 "$net/eth0/upper_bond0"
-	rm "$net/eth0/upper_lo"
+	folder /sys/devices/virtual/net/{br0/bridge,bond0/bonding}
+	link "$net/eth0/upper_br0" /sys/devices/virtual/net/br0
+	link "$net/eth0/upper_bond0" /sys/devices/virtual/net/bond0
+	none "$net/eth0/upper_lo"
 	in_use "interface eth0 is in bond bond0; interface eth0 is in bridge br0" 0000:00:12.0
 
 	promise "a disk that is mounted or held"
@@ -55,15 +55,15 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	in_use "sda1 is mounted on /run/mounted" 0000:00:1f.2
 	# By what is stacked on it.
 	attribute "$SDA/sda1/dev" 1023:1
-	mkdir -p /sys/devices/virtual/block/dm-0/{holders,dm} "$SDA/sda1/holders"
-	ln -s ../../devices/virtual/block/dm-0 /sys/class/block/dm-0
+	folder /sys/devices/virtual/block/dm-0/{holders,dm} "$SDA/sda1/holders"
+	link /sys/class/block/dm-0 /sys/devices/virtual/block/dm-0
 	: >"$SDA/sda1/holders/dm-0"
 	echo 1023:9 >/sys/devices/virtual/block/dm-0/dev
 	echo vg-root >/sys/devices/virtual/block/dm-0/dm/name
 	in_use "sda1 is held by dm-0" 0000:00:1f.2
 	echo "$number" >/sys/devices/virtual/block/dm-0/dev
 	in_use "sda1 -> dm-0 (vg-root) is mounted on /run/mounted" 0000:00:1f.2
-	rm /sys/devices/virtual/block/dm-0/dm/name
+	none /sys/devices/virtual/block/dm-0/dm/name
 	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
 	umount /run/mounted
 
@@ -79,7 +79,7 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	promise "consumers that would be unbound too"
 	local link="$PCI/0000:00:10.0/consumer:platform:half"
 	changing
-	mkdir -p "$link" "$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3"
+	folder "$link" "$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3"
 	echo available >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
 	echo active >"$link/status"
 	in_use "its consumer platform:half would be unbound too" 0000:00:10.0
@@ -90,24 +90,24 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 
 	promise "the only console"
 	changing
-	mkdir -p /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
+	folder /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
 	echo "(S) dummy device" >/sys/class/vtconsole/vtcon0/name
 	echo 0 >/sys/class/vtconsole/vtcon0/bind
 	echo "(M) frame buffer device" >/sys/class/vtconsole/vtcon1/name
 	echo 1 >/sys/class/vtconsole/vtcon1/bind
 	free 0000:00:02.0 # no framebuffer
-	mkdir -p "$PCI/0000:00:02.0/graphics/fb0"
-	ln -s ../../devices/pci0000:00/0000:00:02.0/graphics/fb0 /sys/class/graphics/fb0
-	ln -s ../../../0000:00:02.0 "$PCI/0000:00:02.0/graphics/fb0/device"
+	folder "$PCI/0000:00:02.0/graphics/fb0"
+	link /sys/class/graphics/fb0 "$PCI/0000:00:02.0/graphics/fb0"
+	link "$PCI/0000:00:02.0/graphics/fb0/device" "$PCI/0000:00:02.0"
 	in_use "fb0 has the only console of this host" 0000:00:02.0
 	echo 0 >/sys/class/vtconsole/vtcon1/bind
 	free 0000:00:02.0 # no console on it
 	echo 1 >/sys/class/vtconsole/vtcon1/bind
 	# That of the firmware is on the display that was booted with.
-	rm -r /sys/class/graphics/fb0
-	mkdir -p /sys/devices/platform/half/graphics/fb0
-	ln -s ../../devices/platform/half/graphics/fb0 /sys/class/graphics/fb0
-	ln -s ../../../half /sys/devices/platform/half/graphics/fb0/device
+	none /sys/class/graphics/fb0
+	folder /sys/devices/platform/half/graphics/fb0
+	link /sys/class/graphics/fb0 /sys/devices/platform/half/graphics/fb0
+	link /sys/devices/platform/half/graphics/fb0/device /sys/devices/platform/half
 	in_use "fb0 has the only console of this host" 0000:00:02.0
 	echo 0 >"$PCI/0000:00:02.0/boot_vga"
 	free 0000:00:02.0
