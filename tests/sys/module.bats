@@ -4,8 +4,10 @@
 
 load sys
 
+read -r modules </proc/sys/kernel/osrelease
+modules=/lib/modules/$modules
+
 setup_file() {
-	modules=/lib/modules/$(uname -r)
 	mkdir -p "$modules"
 	cd "$MADE_UP" || return
 	# Of each module, its aliases: the generic variant's and the special one's, a host driver
@@ -24,29 +26,31 @@ setup_file() {
 }
 
 teardown_file() {
-	rm -r "/lib/modules/$(uname -r)"
+	rm -r "$modules"
 }
 
 # module NAME ALIAS...: makes it.
 module() {
 	local name=$1
 	shift
-	printf '%s\n' '.section .modinfo, "a"' ".string \"name=${name//-/_}\"" \
-		"${@/#/.string \"alias=}" | sed '/alias=/s/$/"/' |
-		as -o "$modules/$name.ko" -
+	{
+		echo '.section .modinfo, "a"'
+		printf '.string "%s"\n' "name=${name//-/_}" "${@/#/alias=}"
+	} >module.s
+	as -o "$modules/$name.ko" module.s
 }
 
 # without MODULE...: a tree that lacks these.
 without() {
 	local name
-	for name; do mv "/lib/modules/$(uname -r)/$name.ko" "$MADE_UP"; done
+	for name; do mv "$modules/$name.ko" "$MADE_UP"; done
 	depmod
 }
 
 teardown() {
-	rm -f /run/modprobe.d/*
+	[[ ! -e /run/modprobe.d/vb.conf ]] || rm /run/modprobe.d/vb.conf
 	if compgen -G "$MADE_UP/*.ko" >/dev/null; then
-		mv "$MADE_UP"/*.ko "/lib/modules/$(uname -r)"
+		mv "$MADE_UP"/*.ko "$modules"
 		depmod
 	fi
 	let_go

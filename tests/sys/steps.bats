@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # What a dry run would write, and in which order.
 
+# shellcheck disable=SC2154 # tree() sets answer
 load sys
 
 # is DEVICE DRIVER FLAG: what it has, from now on; empty: none.
@@ -185,13 +186,14 @@ echo 0000:00:10.0 > $DRIVERS/nvme/bind" release --dry-run --all
 	: >"$NVME/driver_override"
 	expect 0 "" pin 00:10.0 pci-stub
 	[[ $(<"$NVME/driver_override") == pci-stub ]]
-	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $(stat -c %i "$NVME")
+	tree inode "$NVME"
+	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $answer
 driver nvme
 given pci-stub" ]]
 	[[ $(stat -c %a /run/vfio-bind/{lock,record}/pci:0000:00:10.0) == $'600\n600' ]]
 	# And again: the origin stays, and the record knows both flags.
 	expect 0 "echo vfio-pci > $NVME/driver_override" pin -v 00:10.0 auto
-	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $(stat -c %i "$NVME")
+	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $answer
 driver nvme
 given pci-stub
 given vfio-pci" ]]
