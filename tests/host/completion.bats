@@ -138,6 +138,7 @@ options_of() {
 	offers 'vfio-bind handoff platform/' platform/fff50000.ethernet platform/fff51000.ethernet
 	offers 'vfio-bind handoff pci/0000:02' 02:00.0
 	offers 'vfio-bind list /sys/devices/am' /sys/devices/amba/fff35000.rtc
+	offers 'vfio-bind list /dev/nul' /dev/null
 }
 
 @test "release offers what is taken" {

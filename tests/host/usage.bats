@@ -188,9 +188,10 @@ long_name() {
 }
 
 @test "what is a path, and no device" {
-	no_devices . .. ./. platform/. platform/.. platform/../pci /dev/null /sys / /sys/devices \
+	no_devices . .. ./. platform/. platform/.. platform/../pci /sys / /sys/devices \
 		/sys/bus /sys/bus/platform /sys/bus/platform/devices /sys/kernel
 	misuse "'': no such device" pin -n ''
+	misuse "/dev/null: no device is behind it: it is virtual" pin -n /dev/null
 }
 
 @test "a name of any length" {

@@ -175,10 +175,12 @@ DEVICE       USE
 	: >/dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/devices/vfio0" -rno DEVICE,NODE,HOLDER 00:05.2
 	: >/dev/vfio/9
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 	hold /dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/9 sleep (pid $holder)" -no DEVICE,NODE,HOLDER 00:05.2
 	let_go
 	shows "0000:00:05.2 /dev/vfio/9" -no DEVICE,NODE,HOLDER 00:05.2
+	umount /dev/vfio/devices/vfio0
 	rm -r /dev/vfio/9 /dev/vfio/devices/vfio0
 	mkdir -p /sys/kernel/iommu_groups/9
 	echo vfio-noiommu >/sys/kernel/iommu_groups/9/name
@@ -194,6 +196,8 @@ DEVICE       USE
 driver nvme
 given vfio-pci" >/run/vfio-bind/record/pci:0000:00:05.2
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
+	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "driver vfio-pci" # the kernel will choose
+	shows "vfio-pci ?" -rno DRIVER,HOST 00:05.2
 	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "given pci-stub"
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
 }

@@ -43,6 +43,7 @@ echo 1 > $PCI/0000:00:05.0/reset" handoff -n 00:05.0 none
 
 @test "a bridge" {
 	local class
+	without_interface "$PCI/0000:00:1c.0/0000:01:00.0"
 	for class in 0x060400 0x060700; do
 		attribute "$PCI/0000:00:1c.0/class" $class
 		expect 3 "vfio-bind: 0000:00:1c.0: it is a PCI bridge: what is behind it needs the bridge's own driver
@@ -80,6 +81,7 @@ vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always amba/twin 
 @test "held by a VFIO user" {
 	changing
 	: >/dev/vfio/devices/vfio0
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 	hold /dev/vfio/devices/vfio0
 	expect 3 "vfio-bind: 0000:00:05.2: timed out: held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0.01 00:05.2
@@ -91,6 +93,7 @@ vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0
 	expect 3 "vfio-bind: 0000:00:05.1: timed out: its IOMMU group is held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0.01 00:05.1
 	let_go
+	umount /dev/vfio/devices/vfio0
 	rm /dev/vfio/devices/vfio0
 }
 

@@ -51,6 +51,12 @@ attribute() {
 	printf '%s\n' "$2" >"$1"
 }
 
+# without_interface PATH: from now on. Only eth0 is one that the kernel knows.
+without_interface() {
+	changing
+	rm -r "$1/net"
+}
+
 # expect STATUS TEXT ARGUMENT...: run vfio-bind, and demand this status and all of the text.
 # By way of a file: that takes fewer processes than a substitution.
 expect() {

@@ -17,21 +17,38 @@ free() {
 
 @test "an interface with an address, and what stands on it" {
 	local net="$PCI/0000:00:12.0/net"
-	ip link set lo up
-	changing
-	cp -a "$net/eth0" "$net/lo"
-	in_use "interface lo is up with address 127.0.0.1; interface lo is up with address ::1" \
+	ip link set eth0 up
+	in_use "interface eth0 is up with address 127.0.0.1; interface eth0 is up with address ::1" \
 		0000:00:12.0 ||
-		in_use "interface lo is up with address 127.0.0.1" 0000:00:12.0
-	ip link set lo down
+		in_use "interface eth0 is up with address 127.0.0.1" 0000:00:12.0
+	ip link set eth0 down
 	free 0000:00:12.0
-	ln -s ../../lo "$net/eth0/upper_lo"
-	in_use "interface eth0 is below lo" 0000:00:12.0
-	mkdir -p /sys/devices/virtual/net/{br0/bridge,bond0/bonding}
+	changing
+	mkdir -p /sys/devices/virtual/net/{vlan0,br0/bridge,bond0/bonding}
+	ln -s ../../../../virtual/net/vlan0 "$net/eth0/upper_vlan0"
+	in_use "interface eth0 is below vlan0" 0000:00:12.0
 	ln -s ../../../../virtual/net/br0 "$net/eth0/upper_br0"
 	ln -sfn ../../../../virtual/net/bond0 "$net/eth0/upper_bond0"
-	rm "$net/eth0/upper_lo"
+	rm "$net/eth0/upper_vlan0"
 	in_use "interface eth0 is in bond bond0; interface eth0 is in bridge br0" 0000:00:12.0
+}
+
+@test "an interface that is in no network namespace that can be looked into" {
+	local unseen="cannot tell who uses it: its interface is in a network namespace that cannot be looked into
+vfio-bind: hint: --force takes it all the same"
+	changing
+	rm -r "$PCI/0000:00:12.0/net/eth0"
+	expect 3 "vfio-bind: 0000:00:12.0: $unseen" handoff -n 0000:00:12.0 none
+	# Of the device behind it, too.
+	expect 3 "vfio-bind: 0000:00:03.0: $unseen" handoff -n 00:03.0 none
+	rm -r "$PCI/0000:00:03.0/virtio0/net"
+	free 0000:00:03.0
+	# Another one of that name is not it.
+	mkdir "$PCI/0000:00:12.0/net/eth0"
+	echo 1000 >"$PCI/0000:00:12.0/net/eth0/ifindex"
+	expect 3 "vfio-bind: 0000:00:12.0: $unseen" handoff -n 0000:00:12.0 none
+	rm -r "$PCI/0000:00:12.0/net"
+	free 0000:00:12.0
 }
 
 SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
