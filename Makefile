@@ -7,7 +7,7 @@ COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 BUILD ?= build
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
-LIBRARIES := libkmod libudev smartcols
+LIBRARIES := libkmod libmnl libudev smartcols
 override CFLAGS += -std=gnu17 -Wall -Wextra
 override CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"'
 LDLIBS = $(shell $(PKG_CONFIG) --libs $(LIBRARIES))

@@ -6,6 +6,7 @@
 #include "lib/driver.h"
 #include "lib/group.h"
 #include "lib/list.h"
+#include "lib/name.h"
 #include "lib/pci.h"
 #include "lib/record.h"
 #include "lib/sysfs.h"
@@ -180,6 +181,41 @@ static void add_group(struct devices *devices, const struct device *dev)
 	}
 }
 
+static bool is_driver(const char *name)
+{
+	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
+
+	for (size_t i = 0; i < buses.n; i++) {
+		_cleanup_free_ char *driver = driver_registered(buses.name[i], name);
+
+		if (driver)
+			return true;
+	}
+	return false;
+}
+
+/* Say more of a name that means no device, where more can be known. */
+static void explain_missing(const char *name, struct error *e)
+{
+	static const char order[] = "DEVICE comes first, then DRIVER";
+	_cleanup_device_ struct device other = {0};
+	struct error ignored;
+
+	if (*e->hint)
+		return;
+	if (record_has_met(name))
+		error_set(e, STATUS_USAGE, "%s: the device is gone: it was removed",
+			  name);
+	else if (arg_driver && name_find(arg_driver, &other, &ignored) == 0)
+		error_hint(e, "%s is a device: are the operands swapped? %s", arg_driver,
+			   order);
+	else if (is_driver(name))
+		error_hint(e, "that is a driver: %s", order);
+	else if (arg_request.command == COMMAND_RELEASE && name_goes_with_driver(name))
+		error_hint(e, "an interface or a disk goes with its driver: name the "
+			      "device as '" PROGRAM " list --taken' does");
+}
+
 /* The devices that the operands stand for. One that cannot be used is reported and
  * skipped: the others may still be listed or released. */
 static struct devices find_operands(bool changing)
@@ -190,13 +226,11 @@ static struct devices find_operands(bool changing)
 		_cleanup_device_ struct device dev = {0};
 		struct error e;
 
-		if (device_find(arg_operands.name[i], &dev, &e) < 0) {
-			if (arg_request.command == COMMAND_RELEASE && !*e.hint)
-				error_hint(&e, "an interface or a disk goes with its "
-					       "driver: name the device as '" PROGRAM
-					       " list --taken' does");
-			if (!arg_all) /* else a recorded device is gone: no error */
-				fail(NULL, &e);
+		if (name_find(arg_operands.name[i], &dev, &e) < 0) {
+			if (arg_all) /* a recorded device is gone: no error */
+				continue;
+			explain_missing(arg_operands.name[i], &e);
+			fail(NULL, &e);
 			continue;
 		}
 		if (changing && device_check_flag(&dev, &e) < 0) {

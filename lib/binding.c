@@ -41,19 +41,11 @@ static void plan_add(struct plan *plan, int kind, const char *driver)
 	plan->step[plan->n++].driver = driver;
 }
 
-/* Has the kernel chosen a driver already? The device was unflagged, and has been bound as
- * the modules for it were loaded. */
-static bool is_chosen(const struct binding *binding)
-{
-	return binding->driver && !binding->driver_override &&
-	       !driver_is_vfio(binding->driver);
-}
-
 struct plan binding_plan(const struct binding *from, const struct binding *to,
 			 bool by_flag)
 {
 	bool any = to->driver == binding_any_driver;
-	bool moves = any ? !is_chosen(from) : !streq(from->driver, to->driver);
+	bool moves = any || !streq(from->driver, to->driver);
 	bool binds = moves && to->driver;
 	const char *flag = to->driver_override; /* while it is bound */
 	struct plan plan = {0};
@@ -255,6 +247,22 @@ static bool group_is_busy(const struct device *dev, const char *driver)
 	return nodes.group;
 }
 
+/* A VFIO driver that was told an id of the device (new_id) may take it whenever it has
+ * neither driver nor flag. If one has it by its id, and not by its flag, unbind it from
+ * there. Returns whether that is done. */
+static bool take_from_vfio(const struct device *dev)
+{
+	_cleanup_binding_ struct binding is = {0};
+	struct error ignored;
+	struct step step = {STEP_UNBIND, NULL};
+
+	if (device_binding(dev, &is, &ignored) < 0 || !driver_is_vfio(is.driver) ||
+	    streq(is.driver, is.driver_override))
+		return false;
+	step.driver = is.driver;
+	return unbind(dev, &step, &ignored) == 0;
+}
+
 /* Write bind until the kernel gives an answer that stays. Returns 0 or -errno. */
 static int write_bind(const struct device *dev, const struct step *step, int lock,
 		      const struct patience *patience)
@@ -263,8 +271,11 @@ static int write_bind(const struct device *dev, const struct step *step, int loc
 		bool busy = group_is_busy(dev, step->driver);
 		int err = write_until_probed(dev, step, -EAGAIN, lock, patience);
 
-		if (err != -EBUSY || !(busy || group_is_busy(dev, step->driver)) ||
-		    out_of_patience(patience))
+		if (err != -EBUSY || out_of_patience(patience))
+			return err;
+		if (!driver_is_vfio(step->driver) && take_from_vfio(dev))
+			continue;
+		if (!busy && !group_is_busy(dev, step->driver))
 			return err;
 		sleep_for(GROUP_PAUSE);
 	}
@@ -302,31 +313,51 @@ static int bind(const struct device *dev, const struct step *step,
 	return err;
 }
 
-/* drivers_probe succeeds also when a probe fails: then the drivers that the device's
- * modules have registered are bound by name, for their errno. No driver at all is a
- * choice of the kernel, too: that is success. */
-static int bind_candidate(const struct device *dev, const struct patience *patience,
-			  struct error *e)
+/* Bind it by name to the host driver that matches it: ENODEV from all others comes before
+ * anything is touched (bind_store). Of several, the first that takes it, and those of the
+ * device's modules first. Returns 0, also if none matches, or -errno with @e. */
+static int bind_host_driver(const struct device *dev, const struct patience *patience,
+			    struct error *e)
 {
-	_cleanup_names_ struct names candidates = driver_candidates(dev);
+	_cleanup_names_ struct names drivers = driver_all(dev);
 	int result = 0;
 
-	for (size_t i = 0; i < candidates.n; i++) {
-		struct step step = {STEP_BIND, candidates.name[i]};
+	for (size_t i = 0; i < drivers.n; i++) {
+		struct step step = {STEP_BIND, drivers.name[i]};
 		struct error answer;
 		int err;
 
-		if (!driver_has_bind(dev->bus, candidates.name[i]))
+		if (driver_is_vfio(step.driver) ||
+		    !driver_has_bind(dev->bus, step.driver))
 			continue; /* without a bind file, it cannot be asked */
 		err = bind(dev, &step, patience, &answer);
 		if (err == 0)
 			return 0;
-		if (err == -ENODEV) /* the driver does not match */
+		if (err == -ENODEV || result)
 			continue;
 		result = err;
 		*e = answer;
 	}
 	return result;
+}
+
+/* drivers_probe succeeds also when a probe fails or is deferred, and when a VFIO driver
+ * that was told an id takes the device: then the host's drivers are asked by name. No
+ * driver at all is a choice of the kernel, too; a VFIO driver is none. */
+static int choose(const struct device *dev, const struct patience *patience,
+		  struct error *e)
+{
+	_cleanup_free_ char *chosen = sysfs_link(dev->path, "driver");
+	_cleanup_free_ char *left = NULL;
+	struct step step = {STEP_UNBIND, NULL};
+	int err;
+
+	if (chosen && !driver_is_vfio(chosen))
+		return 0;
+	err = bind_host_driver(dev, patience, e);
+	left = sysfs_link(dev->path, "driver");
+	step.driver = left;
+	return err == 0 && driver_is_vfio(left) ? unbind(dev, &step, e) : err;
 }
 
 /* Let the kernel choose. */
@@ -342,8 +373,8 @@ static int probe(const struct device *dev, const struct step *step,
 			  "deferred, or a VFIO user owns its IOMMU group");
 	else if (err < 0)
 		error_set(e, STATUS_FAILED, "drivers_probe failed: %s", strerror(-err));
-	else if (!sysfs_has(dev->path, "driver"))
-		err = bind_candidate(dev, patience, e);
+	else
+		err = choose(dev, patience, e);
 	return err;
 }
 
@@ -392,12 +423,13 @@ int binding_move(const struct device *dev, const struct binding *to,
 	static const struct step unflag = {STEP_FLAG, NULL};
 	bool by_flag = driver_is_vfio(to->driver) || pci_binds_flagged_only(dev);
 	int err = move(dev, to, by_flag, patience, e);
+	_cleanup_free_ char *left = sysfs_link(dev->path, "driver");
 	struct error ignored;
 
 	/* A driver that has no id of the device (uio_pci_generic, say) must have had it
 	 * by a flag that was cleared later, or by new_id. */
 	if (err == -ENODEV && !by_flag && to->driver != binding_any_driver &&
-	    !streq(to->driver, to->driver_override) && !sysfs_has(dev->path, "driver")) {
+	    !streq(to->driver, to->driver_override) && (!left || driver_is_vfio(left))) {
 		err = move(dev, to, true, patience, e);
 		if (err < 0)
 			IGNORE(flag(dev, &unflag, &ignored));
@@ -430,8 +462,8 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 	_cleanup_close_ int guard = -1;
 	int err;
 
-	if (vfio_stays_held(dev, &nodes, patience->deadline, &guard)) {
-		_cleanup_free_ char *holders = vfio_holders(dev, &nodes, getpid());
+	if (vfio_stays_held(&nodes, patience->deadline, &guard)) {
+		_cleanup_free_ char *holders = vfio_holders(&nodes, getpid());
 
 		return error_set(e, STATUS_FAILED, "cannot be reset: held by %s",
 				 holders ? holders : "a process that cannot be seen");

@@ -27,8 +27,7 @@ static bool leaves_driver(const struct job *job)
 
 static bool leaves_host_driver(const struct job *job)
 {
-	return leaves_driver(job) && !driver_is_vfio(job->from.driver) &&
-	       !job->request->force;
+	return leaves_driver(job) && !driver_is_vfio(job->from.driver);
 }
 
 static bool is_handoff(const struct job *job)
@@ -99,9 +98,65 @@ static int has_no_vfs(struct job *job, struct error *e)
 	return error_hint(e, "to remove them: echo 0 > %s/sriov_numvfs", job->dev->path);
 }
 
+/* udev opens nodes for a moment, too, to learn what they are: what is merely open is
+ * looked at again so often, and as long as udev is at work, up to that time. */
+#define OPEN_TRIES 3
+#define OPEN_PAUSE (50 * MSEC)
+#define UDEV_TIME (5 * SEC)
+
+static bool udev_is_at_work(void)
+{
+	return access("/run/udev/queue", F_OK) == 0;
+}
+
+/* Find who uses it; what is only open for a moment is no use. */
+static int find_usage(const struct job *job, struct usage *usage, struct error *e)
+{
+	int64_t until = now() + UDEV_TIME;
+	int result = usage_find(job->dev, job->request->holders, usage, e);
+
+	if (until > job->request->deadline)
+		until = job->request->deadline;
+	for (int i = 1; usage->momentary && !job->request->force && now() < until &&
+			(i < OPEN_TRIES || udev_is_at_work());
+	     i++) {
+		sleep_for(OPEN_PAUSE);
+		usage_clear(usage);
+		result = usage_find(job->dev, NULL, usage, e);
+	}
+	return result;
+}
+
 static int is_not_in_use(struct job *job, struct error *e)
 {
-	return usage_check(job->dev, e);
+	const struct supervisor *supervisor = job->supervisor;
+	_cleanup_usage_ struct usage usage = {0};
+	_cleanup_free_ char *text = NULL;
+	int result = find_usage(job, &usage, e);
+
+	/* Should the unbind wait for them, the user hears of whom. */
+	if (usage.processes)
+		supervisor->users(usage.processes);
+	if (job->request->force)
+		return 0;
+	for (size_t i = 0; i < usage.uses.n; i++)
+		append(&text, "; ", "%s", usage.uses.name[i]);
+	if (text) {
+		error_set(e, STATUS_REFUSED, "in use: %s", text);
+		return error_hint(e, "end that use first; --force takes it all the same");
+	}
+	/* An ordinary user may see the steps of a dry run, but not into all processes. */
+	if (result < 0 && (!sysfs_is_dry_run() || geteuid() == 0))
+		return error_hint(e, "--force takes it all the same");
+	if (result < 0)
+		supervisor->warn(e->text);
+	if (usage.let_go) {
+		_cleanup_free_ char *warning =
+			format("%s: the unbind waits until it is closed", usage.let_go);
+
+		supervisor->warn(warning);
+	}
+	return 0;
 }
 
 /* No VFIO user holds the device or another one of its IOMMU group; or lets go before the
@@ -110,10 +165,10 @@ static int is_free(struct job *job, struct error *e)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(job->dev);
 
-	while (vfio_is_held(job->dev, &nodes, &job->guard)) {
-		_cleanup_free_ char *all = vfio_holders(job->dev, &nodes, getpid());
+	while (vfio_is_held(&nodes, &job->guard)) {
+		_cleanup_free_ char *all = vfio_holders(&nodes, getpid());
 		_cleanup_free_ char *strangers =
-			all ? vfio_holders(job->dev, &nodes, getppid()) : NULL;
+			all ? vfio_holders(&nodes, getppid()) : NULL;
 		const char *reason = job->supervisor->given_up();
 
 		/* Only other workers of this command have the group open? Their guard

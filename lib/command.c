@@ -17,26 +17,46 @@ static void job_clear(struct job *job)
 
 /* --- where it goes ------------------------------------------------------------- */
 
+/* The VFIO driver that a VF of a PF that VFIO has is for, which is its home: the kernel
+ * itself flags it for that, so that no host driver gets it (vfio_pci_bus_notifier). NULL:
+ * it is for none. */
+static char *vf_home(const struct binding *is, const char *pf_driver)
+{
+	if (!driver_is_vfio(pf_driver))
+		return NULL;
+	if (driver_is_vfio(is->driver_override))
+		return is->driver_override;
+	return driver_is_vfio(is->driver) ? is->driver : NULL;
+}
+
 /* Where a release takes a device without a record: if a VFIO driver has it, or the driver
  * that it is flagged for, to the kernel's choice. Any other driver keeps it. */
 static struct binding home_without_record(const struct device *dev,
-					  const struct binding *is)
+					  const struct binding *is, const char *pf_driver)
 {
-	_cleanup_device_ struct device pf = {0};
-	_cleanup_free_ char *pf_driver =
-		pci_pf(dev, &pf) == 0 ? sysfs_link(pf.path, "driver") : NULL;
+	char *vfio = vf_home(is, pf_driver);
 	/* A VF that the kernel binds only when flagged has a flag for its host driver,
 	 * too: there the flag is no sign that the device was taken. */
 	bool keeps =
 		is->driver && !driver_is_vfio(is->driver) &&
 		(!streq(is->driver, is->driver_override) || pci_binds_flagged_only(dev));
 
-	/* The kernel itself flags the VFs of a PF that VFIO has, so that no host driver
-	 * gets them (vfio_pci_bus_notifier): that is their home. */
-	if (driver_is_vfio(pf_driver) && streq(is->driver_override, pf_driver))
-		return (struct binding){.driver = is->driver_override,
-					.driver_override = is->driver_override};
+	if (vfio)
+		return (struct binding){vfio, vfio};
 	return (struct binding){.driver = keeps ? is->driver : binding_any_driver};
+}
+
+/* Where a release takes it. */
+static struct binding home(const struct job *job)
+{
+	_cleanup_free_ char *pf_driver = pci_pf_driver(job->dev);
+	const struct binding *origin = &job->record.origin;
+
+	if (!job->has_record)
+		return home_without_record(job->dev, &job->from, pf_driver);
+	return record_is_home(origin, pf_driver)
+		       ? *origin
+		       : (struct binding){.driver = binding_any_driver};
 }
 
 static struct binding target(const struct job *job)
@@ -51,8 +71,7 @@ static struct binding target(const struct job *job)
 	case COMMAND_RELEASE:
 		break;
 	}
-	return job->has_record ? job->record.origin
-			       : home_without_record(job->dev, &job->from);
+	return home(job);
 }
 
 /* Set job->driver to the registered name of the driver, with its module loaded. */
@@ -199,6 +218,20 @@ static int go_or_undo(struct job *job, struct error *e)
 	return undo(job, e);
 }
 
+/* Is a release done before it has begun? Also when the device had neither driver nor
+ * flag, and was bound as the modules for it were loaded: the kernel has chosen. */
+static bool is_at_home(const struct job *job)
+{
+	_cleanup_free_ char *driver = NULL;
+
+	if (job->to.driver != binding_any_driver)
+		return binding_equal(&job->from, &job->to);
+	if (job->from.driver || job->from.driver_override)
+		return false;
+	driver = sysfs_link(job->dev->path, "driver");
+	return driver && !driver_is_vfio(driver);
+}
+
 /* A release, as far as it can go. It is never undone: the VFIO user is gone, and giving
  * the device back to VFIO would help nobody. */
 static int go_home(struct job *job, struct error *e)
@@ -207,8 +240,7 @@ static int go_home(struct job *job, struct error *e)
 	_cleanup_free_ char *state = NULL;
 	struct error why;
 
-	if ((binding_equal(&job->from, &job->to) ||
-	     binding_move(job->dev, &job->to, &patience, e) == 0) &&
+	if ((is_at_home(job) || binding_move(job->dev, &job->to, &patience, e) == 0) &&
 	    record_remove(job->dev, e) == 0) {
 		if (job->to.driver == binding_any_driver && !sysfs_is_dry_run() &&
 		    !sysfs_has(job->dev->path, "driver"))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A device on a bus: finding it by any of its names, and what it is. */
+/* A device on a bus, and what it is. */
 #pragma once
 
 #include "error.h"
@@ -9,12 +9,6 @@ struct device {
 	char *name; /* unique on its bus only */
 	char *path; /* its syspath, links resolved */
 };
-
-/* Find the device that @name means: NAME, BUS/NAME, a PCI address without its domain, a
- * network interface or a disk, or a path of it in /sys or /dev. A device that cannot be
- * flagged is meant only when no other has that name. Returns 0 with @dev to be cleared,
- * or -1 with @e (STATUS_USAGE) and @dev untouched. */
-_must_check_ int device_find(const char *name, struct device *dev, struct error *e);
 
 /* The device at this syspath. Returns 0 or -1 with errno: it is gone, or on no bus. */
 _must_check_ int device_at(const char *path, struct device *dev);

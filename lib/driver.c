@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "driver.h"
+#include "name.h"
 #include "sysfs.h"
 
 #include <fnmatch.h>
@@ -167,7 +168,7 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 			  *name ? name : "''", bus,
 			  modules.list ? ", even with the module of that name loaded"
 				       : "");
-	if (device_find(name, &other, &ignored) == 0)
+	if (name_find(name, &other, &ignored) == 0)
 		error_hint(e, "that is a device: handoff takes several of them with "
 			      "--driver=DRIVER");
 	else if (!modules.list)
@@ -197,18 +198,32 @@ static void add_drivers(struct names *drivers, struct kmod_module *module,
 		names_add(drivers, links.name[i] + strlen(prefix));
 }
 
-struct names driver_candidates(const struct device *dev)
+/* The drivers on the device's bus that the modules for it have registered. */
+static struct names drivers_for(const struct device *dev)
 {
 	_cleanup_modules_ struct modules modules = modules_for_device(dev);
-	struct names candidates = {0};
+	struct names drivers = {0};
 	struct kmod_list *entry;
 
 	kmod_list_foreach(entry, modules.list) {
 		_cleanup_kmod_ struct kmod_module *module = kmod_module_get_module(entry);
 
-		add_drivers(&candidates, module, dev->bus);
+		add_drivers(&drivers, module, dev->bus);
 	}
-	return candidates;
+	return drivers;
+}
+
+struct names driver_all(const struct device *dev)
+{
+	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers", dev->bus);
+	_cleanup_names_ struct names registered = sysfs_names(dir, "");
+	struct names drivers = drivers_for(dev);
+
+	for (size_t i = 0; i < registered.n; i++) {
+		if (!names_have(&drivers, registered.name[i]))
+			names_add(&drivers, registered.name[i]);
+	}
+	return drivers;
 }
 
 /* The module's own aliases, not those of modprobe.d(5). */
@@ -309,7 +324,7 @@ char *driver_load_vfio(const struct device *dev, struct error *e)
 
 bool driver_knows(const struct device *dev, const char *driver)
 {
-	_cleanup_names_ struct names fitting = driver_candidates(dev);
+	_cleanup_names_ struct names fitting = drivers_for(dev);
 	_cleanup_free_ char *modalias = sysfs_read(dev->path, "modalias");
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers/%s", dev->bus, driver);
 	_cleanup_free_ char *module = sysfs_link(dir, "module");

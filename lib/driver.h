@@ -19,8 +19,8 @@ _must_check_ char *driver_load(const char *bus, const char *name, struct error *
 /* Load the modules that fit the device's modalias, as udev does (steps). */
 void driver_load_for(const struct device *dev);
 
-/* The drivers on the device's bus that these modules have registered. */
-struct names driver_candidates(const struct device *dev);
+/* The drivers on the device's bus, those of its modules first. */
+struct names driver_all(const struct device *dev);
 
 /* The VFIO driver of the device, its module loaded as above: the one of its bus, and for
  * a PCI device the variant whose vfio_pci: alias fits with the fewest wildcards. The

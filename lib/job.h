@@ -17,6 +17,9 @@ struct request {
 	bool force;	  /* do not look whether the host uses the device, nor whether the
 			     driver is for it */
 	int64_t deadline; /* monotonic ns */
+	/* Who has nodes of the devices open, as the parent has seen it before it started
+	 * the workers; NULL: it has not looked. */
+	const struct holders *holders;
 };
 
 /* How far a command has come with its device. */
@@ -38,6 +41,8 @@ struct supervisor {
 	 * has interrupted it, or another device of its IOMMU group has failed. */
 	const char *(*given_up)(void);
 	void (*warn)(const char *text);
+	/* These processes have the device's nodes open: an unbind may wait for them. */
+	void (*users)(const char *text);
 };
 
 struct job {

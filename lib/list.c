@@ -21,6 +21,7 @@ struct row {
 	char *group; /* its number, only when the list goes by groups; NULL: in none */
 	int dir;     /* O_PATH; -1: it could not be opened, as it is gone */
 	struct binding binding;
+	const struct holders *holders; /* of all rows, if that column is asked for */
 };
 
 static char *cell_device(const struct row *row)
@@ -65,10 +66,14 @@ static char *cell_model(const struct row *row)
 static char *cell_host(const struct row *row)
 {
 	_cleanup_record_ struct record record = {0};
+	_cleanup_free_ char *pf_driver = NULL;
 	struct error ignored; /* an ordinary user may not read it */
 
 	if (record_read(&row->dev, &row->binding, &record, &ignored) <= 0)
 		return NULL;
+	pf_driver = pci_pf_driver(&row->dev);
+	if (!record_is_home(&record.origin, pf_driver))
+		return copy("?"); /* the kernel will choose */
 	return copy(record.origin.driver ? record.origin.driver : DRIVER_NONE);
 }
 
@@ -77,11 +82,22 @@ static char *cell_use(const struct row *row)
 	return usage_names(&row->dev);
 }
 
+/* Add what a process has open that holds the device, through VFIO or its host driver. */
+static void add_files(const struct device *dev, struct file_ids *files)
+{
+	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
+
+	for (size_t i = 0; i < nodes.files.n; i++)
+		file_ids_add(files, nodes.files.file[i]);
+	usage_files(dev, files);
+}
+
 static char *cell_holder(const struct row *row)
 {
-	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(&row->dev);
+	_cleanup_files_ struct file_ids files = {0};
 
-	return nodes.group || nodes.cdev ? vfio_holders(&row->dev, &nodes, 0) : NULL;
+	add_files(&row->dev, &files);
+	return holders_text(row->holders, &files);
 }
 
 static char *cell_modalias(const struct row *row)
@@ -139,9 +155,9 @@ static const struct column {
 	{"MODEL", "hardware: model, compatible or ACPI id", cell_model, true,
 	 SCOLS_FL_TRUNC},
 	{"HOST", "driver it will go back to; none: to no driver", cell_host, false, 0},
-	{"USE", "its interfaces and disks", cell_use, false, 0},
-	{"HOLDER", "process that holds it, or its group, through VFIO", cell_holder,
-	 false, 0},
+	{"USE", "its interfaces, disks and other nodes", cell_use, false, 0},
+	{"HOLDER", "processes that have it open, through VFIO or its host driver",
+	 cell_holder, false, 0},
 	{"ID", "PCI vendor and device id", cell_id, false, 0},
 	{"CLASS", "PCI class and subclass", cell_class, false, 0},
 	{"PF", "the PF of this VF", cell_pf, false, 0},
@@ -268,6 +284,24 @@ static struct row *rows_of(const struct devices *devices, bool by_group, bool so
 	if (sort)
 		qsort(rows, n, sizeof(*rows), compare);
 	return rows;
+}
+
+/* Look at all processes once, for all rows. What cannot be seen is not told. */
+static void find_holders(struct row *rows, size_t n, const struct selection *selection,
+			 struct holders *holders)
+{
+	_cleanup_files_ struct file_ids files = {0};
+	struct error ignored;
+	bool asked = false;
+
+	*holders = (struct holders){0};
+	for (size_t c = 0; c < selection->n; c++)
+		asked |= selection->column[c]->cell == cell_holder;
+	for (size_t i = 0; asked && i < n; i++) {
+		add_files(&rows[i].dev, &files);
+		rows[i].holders = holders;
+	}
+	IGNORE(holders_find(&files, holders, &ignored));
 }
 
 static const char **paths_of(const struct row *rows, size_t n)
@@ -419,6 +453,7 @@ int list_print(struct devices *devices, const struct list_options *options,
 {
 	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
 	bool all = !devices->n;
+	_cleanup_holders_ struct holders holders = {0};
 	struct selection selection;
 	struct row *rows;
 
@@ -434,6 +469,7 @@ int list_print(struct devices *devices, const struct list_options *options,
 		add_groups(devices);
 	/* Operands are shown in their own order. */
 	rows = rows_of(devices, options->group, options->group || all);
+	find_holders(rows, devices->n, &selection, &holders);
 	print(rows, devices->n, !all, options, &selection);
 	for (size_t i = 0; i < devices->n; i++)
 		free(rows[i].group);

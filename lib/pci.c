@@ -59,6 +59,13 @@ int pci_pf(const struct device *dev, struct device *pf)
 	return device_behind(link, pf);
 }
 
+char *pci_pf_driver(const struct device *dev)
+{
+	_cleanup_device_ struct device pf = {0};
+
+	return pci_pf(dev, &pf) == 0 ? sysfs_link(pf.path, "driver") : NULL;
+}
+
 bool pci_binds_flagged_only(const struct device *dev)
 {
 	_cleanup_free_ char *autoprobe =

@@ -23,6 +23,9 @@ size_t pci_vfs(const struct device *dev);
 /* The PF of this VF. Returns 0 with @pf to be cleared, or -1: it is no VF. */
 _must_check_ int pci_pf(const struct device *dev, struct device *pf);
 
+/* The driver of this VF's PF, a new string; NULL: it has none, or the device is no VF. */
+char *pci_pf_driver(const struct device *dev);
+
 /* Is it a VF that the kernel binds only with a driver_override, as the admin has set
  * sriov_drivers_autoprobe of its PF to 0 (pci_device_can_probe)? */
 bool pci_binds_flagged_only(const struct device *dev);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "record.h"
+#include "driver.h"
+#include "name.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -56,6 +58,13 @@ bool record_believes(const struct record *record, const struct binding *is)
 {
 	return (!is->driver || knows(record, is->driver)) &&
 	       (!is->driver_override || knows(record, is->driver_override));
+}
+
+bool record_is_home(const struct binding *met, const char *pf_driver)
+{
+	const char *taker = met->driver ? met->driver : met->driver_override;
+
+	return !driver_is_vfio(taker) || driver_is_vfio(pf_driver);
 }
 
 char *record_text(const struct record *record)
@@ -300,4 +309,17 @@ struct names record_list(void)
 	add_devices(&list, DIR_OF_RECORDS);
 	add_devices(&list, DIR_OF_ALL);
 	return list;
+}
+
+bool record_has_met(const char *name)
+{
+	_cleanup_names_ struct names met = record_list();
+
+	add_devices(&met, DIR_OF_LOCKS); /* a lock's file stays */
+	for (size_t i = 0; i < met.n; i++) {
+		if (!starts_with(met.name[i], "iommu_group/") &&
+		    name_means(name, met.name[i]))
+			return true;
+	}
+	return false;
 }

@@ -27,6 +27,12 @@ struct record record_next(const struct record *last, const struct binding *from,
  * has taken it since. */
 bool record_believes(const struct record *record, const struct binding *is);
 
+/* Is where a device was met, @met, a home to go back to? Not if VFIO has it: it is on a
+ * VFIO driver, or without one and flagged for one; somebody took it from its host driver
+ * before vfio-bind saw it. But the kernel itself gives VFIO the VFs of a PF that VFIO has
+ * (vfio_pci_bus_notifier); @pf_driver is the driver of its PF, NULL: none. */
+bool record_is_home(const struct binding *met, const char *pf_driver);
+
 /* A record as the text of its file, a new string, and back, to be cleared. Lines that it
  * does not know are passed over. */
 char *record_text(const struct record *record);
@@ -63,3 +69,6 @@ _must_check_ int record_remove(const struct device *dev, struct error *e);
 /* The recorded devices, as BUS/NAME, and those whose record a worker that was killed had
  * begun to write. */
 struct names record_list(void);
+
+/* Has vfio-bind met a device that @name means, since boot? Only root can know. */
+bool record_has_met(const char *name);

@@ -1,240 +1,122 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "usage.h"
+#include "below.h"
+#include "disk.h"
+#include "link.h"
 #include "pci.h"
+#include "share.h"
 #include "sysfs.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ifaddrs.h>
-#include <libudev.h>
-#include <net/if.h>
-#include <netdb.h>
+#include <stdarg.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
-static const char *last_component(const char *path)
+/* What the kinds of users are found from. */
+struct context {
+	const struct device *dev;
+	const struct below *below;
+	const struct holders *holders;
+};
+
+static void add_use(struct usage *usage, const char *fmt, ...) _printf_(2, 3);
+
+static void add_use(struct usage *usage, const char *fmt, ...)
 {
-	return strrchr(path, '/') + 1;
+	_cleanup_free_ char *text = NULL;
+	va_list args;
+
+	va_start(args, fmt);
+	if (vasprintf(&text, fmt, args) < 0)
+		abort();
+	va_end(args);
+	names_add(&usage->uses, text);
 }
 
-/* Add the multipath NVMe disk, with its partitions, that this hidden disk is a path to:
- * that disk belongs to the NVMe subsystem, and is not below the device
- * (nvme_mpath_alloc_disk). */
-static void add_multipath(struct names *disks, const char *path)
+/* --- processes --------------------------------------------------------------------- */
+
+/* Nodes that a session's daemons keep open on every desktop, and let go of when the
+ * device goes (logind, PipeWire). */
+static const struct {
+	const char *subsystem, *name; /* the beginning of it */
+} let_go[] = {
+	{"input", ""},
+	{"hidraw", ""},
+	{"sound", "control"},
+};
+
+static bool is_let_go(const struct node *node)
 {
-	unsigned int subsystem, controller, namespace;
-	_cleanup_free_ char *link = NULL, *disk = NULL;
-	_cleanup_names_ struct names partitions = {0};
-
-	if (sscanf(last_component(path), "nvme%uc%un%u", &subsystem, &controller,
-		   &namespace) != 3)
-		return;
-	link = format("/sys/class/block/nvme%un%u", subsystem, namespace);
-	disk = realpath(link, NULL);
-	if (!disk)
-		return;
-	names_add(disks, disk);
-	partitions = sysfs_names(disk, last_component(disk));
-	for (size_t i = 0; i < partitions.n; i++) {
-		_cleanup_free_ char *partition =
-			format("%s/%s", disk, partitions.name[i]);
-
-		names_add(disks, partition);
+	for (size_t i = 0; i < ARRAY_SIZE(let_go); i++) {
+		if (streq(node->subsystem, let_go[i].subsystem) &&
+		    starts_with(below_name(node->path), let_go[i].name))
+			return true;
 	}
+	return false;
 }
 
-/* The syspaths of the device's own interfaces ("net") or disks and partitions ("block").
- */
-static struct names parts_of(const struct device *dev, const char *subsystem)
+static int process_uses(const struct context *c, struct usage *usage, struct error *e)
 {
-	/* udev's walk takes long, and without a driver there is nothing to find. */
-	struct udev *udev = sysfs_has(dev->path, "driver") ? udev_new() : NULL;
-	struct udev_device *parent =
-		udev ? udev_device_new_from_syspath(udev, dev->path) : NULL;
-	struct udev_enumerate *all = parent ? udev_enumerate_new(udev) : NULL;
-	struct udev_list_entry *entry;
-	struct names paths = {0};
+	_cleanup_files_ struct file_ids all = {0};
+	size_t before = usage->uses.n;
 
-	if (all && udev_enumerate_add_match_parent(all, parent) >= 0 &&
-	    udev_enumerate_add_match_subsystem(all, subsystem) >= 0 &&
-	    udev_enumerate_scan_devices(all) >= 0) {
-		udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(all)) {
-			const char *path = udev_list_entry_get_name(entry);
-			_cleanup_free_ char *hidden = sysfs_read(path, "hidden");
+	(void)e;
+	for (size_t i = 0; i < c->below->n; i++) {
+		const struct node *node = &c->below->node[i];
+		struct file_ids one = {(struct file_id *)&node->file, 1};
+		_cleanup_free_ char *who = holders_text(c->holders, &one);
+		_cleanup_free_ char *path = who ? below_node(node) : NULL;
 
-			if (streq(hidden, "1"))
-				add_multipath(&paths, path);
-			else
-				names_add(&paths, path);
-		}
+		if (who && is_let_go(node))
+			append(&usage->let_go, "; ", "%s is open in %s", path, who);
+		else if (who)
+			add_use(usage, "%s is open in %s", path, who);
 	}
-	udev_enumerate_unref(all);
-	udev_device_unref(parent);
-	udev_unref(udev);
-	return paths;
+	below_files(c->below, &all);
+	usage->processes = holders_text(c->holders, &all);
+	usage->momentary = before == 0 && usage->uses.n;
+	return 0;
 }
 
-/* An IPv4 address may have a label, as in eth1:0; getifaddrs(3) gives that as its name.
- */
-static bool is_name_or_label(const char *label, const char *name)
+/* --- disks, interfaces, shares ----------------------------------------------------- */
+
+static int block_uses(const struct context *c, struct usage *usage, struct error *e)
 {
-	size_t n = strlen(name);
+	_cleanup_names_ struct names disks = {0};
 
-	return strncmp(label, name, n) == 0 && (label[n] == '\0' || label[n] == ':');
-}
-
-static void interface_check(const char *path, const struct ifaddrs *addresses,
-			    char **uses)
-{
-	const char *name = last_component(path);
-	_cleanup_names_ struct names uppers = sysfs_names(path, "upper_");
-
-	for (size_t i = 0; i < uppers.n; i++) {
-		const char *upper = uppers.name[i] + strlen("upper_");
-		_cleanup_free_ char *dir = format("%s/%s", path, uppers.name[i]);
-		const char *kind = sysfs_has(dir, "bridge")    ? "is in bridge"
-				   : sysfs_has(dir, "bonding") ? "is in bond"
-							       : "is below";
-
-		append(uses, "; ", "interface %s %s %s", name, kind, upper);
+	for (size_t i = 0; i < c->below->n; i++) {
+		if (streq(c->below->node[i].subsystem, "block"))
+			names_add(&disks, c->below->node[i].path);
 	}
-	for (; addresses; addresses = addresses->ifa_next) {
-		const struct sockaddr *address = addresses->ifa_addr;
-		char text[NI_MAXHOST];
-
-		if (!address || !is_name_or_label(addresses->ifa_name, name) ||
-		    !(addresses->ifa_flags & IFF_UP) ||
-		    (address->sa_family != AF_INET && address->sa_family != AF_INET6))
-			continue;
-		if (getnameinfo(address,
-				address->sa_family == AF_INET
-					? sizeof(struct sockaddr_in)
-					: sizeof(struct sockaddr_in6),
-				text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
-			continue;
-		append(uses, "; ", "interface %s is up with address %s", name, text);
-	}
+	return disk_uses(&disks, &usage->uses, e);
 }
 
-/* Is @node the path of a node of the block device @number? */
-static bool is_block(const char *node, dev_t number)
+static int mounted_share_uses(const struct context *c, struct usage *usage,
+			      struct error *e)
 {
-	struct stat st;
-
-	return node[0] == '/' && stat(node, &st) == 0 && S_ISBLK(st.st_mode) &&
-	       st.st_rdev == number;
+	return share_uses(c->dev, &usage->uses, e);
 }
 
-#define MOUNTS "/proc/self/mountinfo"
-
-/* Where the block device is mounted (proc_pid_mountinfo(5)); the source is compared, too,
- * as btrfs and others show a made-up number. */
-static void mounts_check(const char *chain, dev_t number, char **uses)
+static int interface_uses(const struct context *c, struct usage *usage, struct error *e)
 {
-	FILE *file = fopen(MOUNTS, "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-
-	while (file && getline(&line, &size, file) > 0) {
-		unsigned int major, minor;
-		int start, end;
-		const char *dash = strstr(line, " - ");
-		_cleanup_free_ char *source = NULL;
-
-		if (!dash || sscanf(line, "%*d %*d %u:%u %*s %n%*s%n", &major, &minor,
-				    &start, &end) != 2)
-			continue;
-		if (sscanf(dash, " - %*s %ms", &source) != 1)
-			continue;
-		if (makedev(major, minor) == number || is_block(source, number))
-			append(uses, "; ", "%s is mounted on %.*s", chain, end - start,
-			       line + start);
-	}
-	if (file)
-		fclose(file);
+	return c->below->has_net ? link_uses(c->dev, &usage->uses, e) : 0;
 }
 
-static void swaps_check(const char *chain, dev_t number, char **uses)
+static int consumer_uses(const struct context *c, struct usage *usage, struct error *e)
 {
-	FILE *file = fopen("/proc/swaps", "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-
-	while (file && getline(&line, &size, file) > 0) {
-		line[strcspn(line, " \t\n")] = '\0';
-		if (is_block(line, number))
-			append(uses, "; ", "%s is swapped on", chain);
-	}
-	if (file)
-		fclose(file);
-}
-
-/* Tries to open a disk exclusively, and the pause between two: another worker may try the
- * same with a disk that both their devices lead to. */
-#define EXCLUSIVE_TRIES 5
-#define EXCLUSIVE_PAUSE (10 * MSEC)
-
-/* Has a process opened the disk exclusively (O_EXCL)? The kernel has, for a mount in
- * another mount namespace, which mountinfo does not show. */
-static bool opened_exclusively(const char *path)
-{
-	_cleanup_free_ char *node = format("/dev/%s", last_component(path));
-	_cleanup_close_ int fd = -1;
-
-	for (char *c = node; *c; c++) {
-		if (*c == '!')
-			*c = '/';
-	}
-	for (int i = 0; i < EXCLUSIVE_TRIES; i++) {
-		fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
-		if (fd >= 0 || errno != EBUSY)
-			return false;
-		sleep_for(EXCLUSIVE_PAUSE);
-	}
-	return true;
-}
-
-/* @chain: the names from the device's own disk up to this one. */
-static void block_check(const char *path, const char *chain, char **uses)
-{
-	_cleanup_free_ char *number = sysfs_read(path, "dev");
-	_cleanup_free_ char *dir = format("%s/holders", path);
-	_cleanup_names_ struct names holders = sysfs_names(dir, "");
-	unsigned int major, minor;
-
-	if (!number || sscanf(number, "%u:%u", &major, &minor) != 2)
-		return;
-	mounts_check(chain, makedev(major, minor), uses);
-	swaps_check(chain, makedev(major, minor), uses);
-	for (size_t i = 0; i < holders.n; i++) {
-		_cleanup_free_ char *holder =
-			format("/sys/class/block/%s", holders.name[i]);
-		_cleanup_free_ char *dm = sysfs_read(holder, "dm/name");
-		_cleanup_free_ char *longer =
-			dm ? format("%s -> %s (%s)", chain, holders.name[i], dm)
-			   : format("%s -> %s", chain, holders.name[i]);
-		_cleanup_free_ char *before_holder = copy(*uses);
-
-		block_check(holder, longer, uses);
-		if (streq(before_holder, *uses))
-			append(uses, "; ", "%s is held by %s", chain, holders.name[i]);
-	}
-}
-
-static void consumers_check(const struct device *dev, char **uses)
-{
+	const struct device *dev = c->dev;
 	_cleanup_names_ struct names links = sysfs_names(dev->path, "consumer:");
 
+	(void)e;
 	for (size_t i = 0; i < links.n; i++) {
 		_cleanup_free_ char *dir = format("%s/%s", dev->path, links.name[i]);
 		_cleanup_free_ char *status = sysfs_read(dir, "status");
 		_cleanup_free_ char *sync_only = sysfs_read(dir, "sync_state_only");
 
 		if (streq(status, "active") && !streq(sync_only, "1"))
-			append(uses, "; ", "its consumer %s would be unbound too",
-			       links.name[i] + strlen("consumer:"));
+			add_use(usage, "its consumer %s would be unbound too",
+				links.name[i] + strlen("consumer:"));
 	}
+	return 0;
 }
 
 /* Is the framebuffer console in use? */
@@ -268,66 +150,104 @@ static bool is_framebuffer_of(const struct device *dev, const char *name)
 	       (streq(owner.bus, "platform") && streq(boot_vga, "1"));
 }
 
-/* Is every framebuffer of the host on the display @dev, with the console on it? */
-static void console_check(const struct device *dev, char **uses)
+/* Is every framebuffer of the host on this display, with the console on it? */
+static int console_uses(const struct context *c, struct usage *usage, struct error *e)
 {
+	const struct device *dev = c->dev;
 	_cleanup_names_ struct names framebuffers =
 		sysfs_names("/sys/class/graphics", "fb");
 	const char *own = NULL;
 
+	(void)e;
+	if (!pci_is_display(dev))
+		return 0;
 	for (size_t i = 0; i < framebuffers.n; i++) {
 		if (streq(framebuffers.name[i], "fbcon"))
 			continue;
 		if (!is_framebuffer_of(dev, framebuffers.name[i]))
-			return;
+			return 0;
 		own = framebuffers.name[i];
 	}
 	if (own && console_on_framebuffer())
-		append(uses, "; ", "%s has the only console of this host", own);
+		add_use(usage, "%s has the only console of this host", own);
+	return 0;
 }
 
-int usage_check(const struct device *dev, struct error *e)
-{
-	_cleanup_names_ struct names interfaces = parts_of(dev, "net");
-	_cleanup_names_ struct names disks = parts_of(dev, "block");
-	struct ifaddrs *addresses = NULL;
-	_cleanup_free_ char *uses = NULL;
+/* --- all of them ------------------------------------------------------------------- */
 
-	if (disks.n && access(MOUNTS, R_OK) < 0)
-		return error_set(e, STATUS_REFUSED, "cannot tell what is mounted: %s: %s",
-				 MOUNTS, strerror(errno));
-	if (interfaces.n && getifaddrs(&addresses) < 0)
-		return error_set(e, STATUS_REFUSED, "cannot tell its addresses: %s",
-				 strerror(errno));
-	for (size_t i = 0; i < interfaces.n; i++)
-		interface_check(interfaces.name[i], addresses, &uses);
-	freeifaddrs(addresses);
-	for (size_t i = 0; i < disks.n; i++)
-		block_check(disks.name[i], last_component(disks.name[i]), &uses);
-	for (size_t i = 0; i < disks.n && !uses; i++) {
-		if (opened_exclusively(disks.name[i]))
-			uses = format("%s is opened exclusively",
-				      last_component(disks.name[i]));
+/* Each adds what it finds to @usage. Returns 0 or -1 with @e: it could not be looked at.
+ * What is open comes last: it can be over in a moment. */
+static int (*const kinds[])(const struct context *c, struct usage *usage,
+			    struct error *e) = {
+	interface_uses, block_uses,   mounted_share_uses,
+	consumer_uses,	console_uses, process_uses,
+};
+
+/* A scan that is older may not know of a process that has come since. */
+#define FRESH SEC
+
+/* Returns @known, if it is fresh and tells of all @files; or looks for them now, in @own.
+ */
+static const struct holders *find_holders(const struct holders *known,
+					  const struct file_ids *files,
+					  struct holders *own, int *result,
+					  struct error *e)
+{
+	if (known && now() - known->at < FRESH && holders_know(known, files))
+		return known;
+	*result = holders_find(files, own, e);
+	return own;
+}
+
+int usage_find(const struct device *dev, const struct holders *known, struct usage *usage,
+	       struct error *e)
+{
+	_cleanup_below_ struct below below = {0};
+	_cleanup_holders_ struct holders own = {0};
+	_cleanup_files_ struct file_ids files = {0};
+	struct context context = {.dev = dev, .below = &below};
+	int result = 0, err = below_read(dev, &below);
+	struct error other;
+
+	*usage = (struct usage){0};
+	if (err < 0)
+		result = error_set(e, STATUS_REFUSED,
+				   "cannot tell what it is used for: %s", strerror(-err));
+	below_files(&below, &files);
+	context.holders =
+		find_holders(known, &files, &own, &result, result < 0 ? &other : e);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i](&context, usage, result < 0 ? &other : e) < 0)
+			result = -1;
 	}
-	consumers_check(dev, &uses);
-	if (pci_is_display(dev))
-		console_check(dev, &uses);
-	if (!uses)
-		return 0;
-	error_set(e, STATUS_REFUSED, "in use: %s", uses);
-	return error_hint(e, "end that use first; --force takes it all the same");
+	return result;
+}
+
+void usage_clear(struct usage *usage)
+{
+	names_free(&usage->uses);
+	free(usage->let_go);
+	free(usage->processes);
+	*usage = (struct usage){0};
+}
+
+void usage_files(const struct device *dev, struct file_ids *files)
+{
+	_cleanup_below_ struct below below = {0};
+
+	IGNORE(below_read(dev, &below)); /* usage_find() tells */
+	below_files(&below, files);
 }
 
 char *usage_names(const struct device *dev)
 {
-	static const char *const subsystems[] = {"net", "block"};
+	_cleanup_below_ struct below below = {0};
 	char *list = NULL;
 
-	for (size_t i = 0; i < ARRAY_SIZE(subsystems); i++) {
-		_cleanup_names_ struct names paths = parts_of(dev, subsystems[i]);
-
-		for (size_t j = 0; j < paths.n; j++)
-			append(&list, ",", "%s", last_component(paths.name[j]));
-	}
+	IGNORE(below_read(dev, &below)); /* some is better than none */
+	for (size_t i = 0; i < below.interfaces.n; i++)
+		append(&list, ",", "%s", below_name(below.interfaces.name[i]));
+	for (size_t i = 0; i < below.n; i++)
+		append(&list, ",", "%s", below_name(below.node[i].path));
 	return list;
 }

@@ -1,15 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Who would be hurt if the device lost its host driver? */
+/* Who would be hurt if the device lost its host driver? A table of kinds. */
 #pragma once
 
 #include "device.h"
+#include "holder.h"
 
-/* Is the device in use through its host driver: an interface that is up with an address
- * or carries another one, a disk that is mounted, swapped on or held, a consumer that
- * the kernel would unbind too (device_links_unbind_consumers), a display with the only
- * console?
- * Returns 0, or -1 with @e (STATUS_REFUSED) naming everything in the way. */
-_must_check_ int usage_check(const struct device *dev, struct error *e);
+struct usage {
+	struct names uses; /* each refuses */
+	/* Processes that have a node open which theirs let go of when the device goes. */
+	char *let_go;
+	char *processes; /* "COMM (pid N)" of all that have a node open; NULL: none */
+	bool momentary;	 /* no use but open nodes, which may be over soon */
+};
 
-/* The names of its interfaces and disks, with commas; NULL: it has none. */
+/* Find who uses the device through its host driver. @known: what a scan of /proc has told
+ * (holders_find()), if it has looked for all its nodes; else they are looked for now.
+ * Returns 0 with @usage to be cleared; or -1 with @e (STATUS_REFUSED) if something could
+ * not be looked at, and @usage what was found until then. */
+_must_check_ int usage_find(const struct device *dev, const struct holders *known,
+			    struct usage *usage, struct error *e);
+
+void usage_clear(struct usage *usage);
+#define _cleanup_usage_ __attribute__((cleanup(usage_clear)))
+
+/* Add the numbers of the device's nodes to @files. */
+void usage_files(const struct device *dev, struct file_ids *files);
+
+/* The names of its functions (interfaces, disks and other nodes), with commas; NULL:
+ * none. */
 char *usage_names(const struct device *dev);

@@ -4,13 +4,13 @@
 #include "group.h"
 #include "sysfs.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/vfio.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #ifndef VFIO_DEVICE_BIND_IOMMUFD /* uapi of Linux 6.6 */
 struct vfio_device_bind_iommufd {
@@ -44,6 +44,28 @@ static char *group_node(const struct device *dev)
 		      : NULL;
 }
 
+/* Add the number of the character device at @dir in /sys; a group's is in its class. */
+static void add_number(struct vfio_nodes *nodes, const char *dir)
+{
+	_cleanup_free_ char *number = sysfs_read(dir, "dev");
+	unsigned int major, minor;
+
+	if (number && sscanf(number, "%u:%u", &major, &minor) == 2)
+		file_ids_add(&nodes->files,
+			     (struct file_id){S_IFCHR, makedev(major, minor)});
+}
+
+static void add_group(struct vfio_nodes *nodes, const struct device *dev)
+{
+	_cleanup_free_ char *dir = NULL;
+
+	nodes->group = group_node(dev);
+	if (!nodes->group)
+		return;
+	dir = format("/sys/class/vfio/%s", strrchr(nodes->group, '/') + 1);
+	add_number(nodes, dir);
+}
+
 struct vfio_nodes vfio_nodes(const struct device *dev)
 {
 	_cleanup_free_ char *driver = sysfs_link(dev->path, "driver");
@@ -53,11 +75,16 @@ struct vfio_nodes vfio_nodes(const struct device *dev)
 
 	if (!driver_is_vfio(driver))
 		return nodes;
-	nodes.group = group_node(dev);
+	add_group(&nodes, dev);
+	file_ids_add(&nodes.files, (struct file_id){.number = device_incarnation(dev)});
 	dir = format("%s/vfio-dev", dev->path);
 	cdevs = sysfs_names(dir, "vfio");
-	if (cdevs.n)
+	if (cdevs.n) {
+		_cleanup_free_ char *cdev = format("%s/%s", dir, cdevs.name[0]);
+
 		nodes.cdev = if_there(format("/dev/vfio/devices/%s", cdevs.name[0]));
+		add_number(&nodes, cdev);
+	}
 	return nodes;
 }
 
@@ -69,15 +96,16 @@ struct vfio_nodes vfio_nodes_of_group(const struct device *dev)
 	/* The group's node is there while VFIO has any member, also one whose unbind has
 	 * not ended. */
 	if (!nodes.group)
-		nodes.group = group_node(dev);
+		add_group(&nodes, dev);
 	for (size_t i = 0; i < members.n; i++) {
 		_cleanup_nodes_ struct vfio_nodes other = {0};
 
 		if (device_same(&members.dev[i], dev))
 			continue;
 		other = vfio_nodes(&members.dev[i]);
-		if (other.cdev)
-			names_add(&nodes.others, other.cdev);
+		nodes.others |= other.cdev != NULL;
+		for (size_t j = 0; j < other.files.n; j++)
+			file_ids_add(&nodes.files, other.files.file[j]);
 	}
 	return nodes;
 }
@@ -86,94 +114,31 @@ void vfio_nodes_clear(struct vfio_nodes *nodes)
 {
 	free(nodes->group);
 	free(nodes->cdev);
-	names_free(&nodes->others);
+	file_ids_clear(&nodes->files);
 	*nodes = (struct vfio_nodes){0};
 }
 
-/* From Linux 6.18 on, the fdinfo of a VFIO device fd names the device. */
-static bool fdinfo_names(const char *pid, const char *fd, const struct device *dev)
+/* Is the holder one of the processes to be passed over? */
+static bool is_excepted(const struct holder *holder, pid_t except, const char *own)
 {
-	_cleanup_free_ char *dir = format("/proc/%s/fdinfo", pid);
-	_cleanup_free_ char *info = sysfs_read(dir, fd);
-	const char *path = info ? strstr(info, "vfio-device-syspath:") : NULL;
-	size_t n = strlen(dev->path);
-
-	if (!path)
-		return false;
-	path += strcspn(path, "/");
-	return strncmp(path, dev->path, n) == 0 && path[n] == '\n';
+	return except && (holder->pid == except ||
+			  (holder->parent == except && streq(holder->comm, own)));
 }
 
-static bool is_node(const char *link, const char *node)
-{
-	size_t n = node ? strlen(node) : 0;
-
-	/* /proc marks a node that the unbind has removed. */
-	return node && strncmp(link, node, n) == 0 &&
-	       (link[n] == '\0' || streq(link + n, " (deleted)"));
-}
-
-static bool is_one_of(const char *link, const struct vfio_nodes *nodes)
-{
-	for (size_t i = 0; i < nodes->others.n; i++) {
-		if (is_node(link, nodes->others.name[i]))
-			return true;
-	}
-	return is_node(link, nodes->group) || is_node(link, nodes->cdev);
-}
-
-static bool process_holds(const char *pid, const struct device *dev,
-			  const struct vfio_nodes *nodes)
-{
-	_cleanup_free_ char *dir = format("/proc/%s/fd", pid);
-	_cleanup_closedir_ DIR *fds = opendir(dir);
-	struct dirent *fd;
-
-	while (fds && (fd = readdir(fds))) {
-		char link[PATH_MAX];
-		ssize_t n = readlinkat(dirfd(fds), fd->d_name, link, sizeof(link) - 1);
-
-		if (n < 0)
-			continue;
-		link[n] = '\0';
-		if (is_one_of(link, nodes))
-			return true;
-		if (streq(link, "anon_inode:[vfio-device]") &&
-		    fdinfo_names(pid, fd->d_name, dev))
-			return true;
-	}
-	return false;
-}
-
-static pid_t parent_of(const char *pid)
-{
-	_cleanup_free_ char *process = sysfs_process(atoi(pid));
-	pid_t parent;
-
-	return process && sscanf(process, "%*c %d", &parent) == 1 ? parent : 0;
-}
-
-char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes, pid_t except)
+char *vfio_holders(const struct vfio_nodes *nodes, pid_t except)
 {
 	_cleanup_free_ char *own = sysfs_read("/proc/self", "comm");
-	_cleanup_closedir_ DIR *proc = opendir("/proc");
-	struct dirent *process;
-	char *holders = NULL;
+	_cleanup_holders_ struct holders holders = {0};
+	struct error ignored; /* those that can be seen are told */
+	size_t n = 0;
 
-	while (proc && (process = readdir(proc))) {
-		const char *pid = process->d_name;
-		_cleanup_free_ char *dir = NULL, *comm = NULL;
-
-		if (!isdigit((unsigned char)*pid) || atoi(pid) == except ||
-		    !process_holds(pid, dev, nodes))
-			continue;
-		dir = format("/proc/%s", pid);
-		comm = sysfs_read(dir, "comm");
-		if (except && parent_of(pid) == except && streq(comm, own))
-			continue;
-		append(&holders, ", ", "%s (pid %s)", comm ? comm : "?", pid);
+	IGNORE(holders_find(&nodes->files, &holders, &ignored));
+	for (size_t i = 0; i < holders.n; i++) {
+		if (!is_excepted(&holders.holder[i], except, own))
+			holders.holder[n++] = holders.holder[i];
 	}
-	return holders;
+	holders.n = n;
+	return holders_text(&holders, &nodes->files);
 }
 
 int vfio_refuse_held(const struct device *dev, const char *holders, const char *reason,
@@ -187,7 +152,7 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
 	return error_hint(e, "it is free when that process closes it or ends");
 }
 
-bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard)
+bool vfio_is_held(const struct vfio_nodes *nodes, int *guard)
 {
 	_cleanup_free_ char *holders = NULL;
 	int err;
@@ -195,10 +160,10 @@ bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int 
 	*guard = nodes->group ? open(nodes->group, O_RDWR | O_CLOEXEC) : -1;
 	if (nodes->group && *guard < 0 && errno == EBUSY)
 		return true;
-	if (!nodes->cdev && !nodes->others.n)
+	if (!nodes->cdev && !nodes->others)
 		return false;
 	err = errno;
-	holders = vfio_holders(dev, nodes, getpid());
+	holders = vfio_holders(nodes, getpid());
 	errno = err; /* of the open: vfio_verify() tells it */
 	if (!holders)
 		return false;
@@ -208,11 +173,10 @@ bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int 
 	return true;
 }
 
-bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
-		     int64_t deadline, int *guard)
+bool vfio_stays_held(const struct vfio_nodes *nodes, int64_t deadline, int *guard)
 {
-	while (vfio_is_held(dev, nodes, guard)) {
-		_cleanup_free_ char *holders = vfio_holders(dev, nodes, getpid());
+	while (vfio_is_held(nodes, guard)) {
+		_cleanup_free_ char *holders = vfio_holders(nodes, getpid());
 
 		if ((holders && !starts_with(holders, "vfio-bind ")) || now() >= deadline)
 			return true;
@@ -222,12 +186,11 @@ bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
 }
 
 /* Set @e to "WHAT: " and errno's text, or for EBUSY who holds the device. Returns -1. */
-static int errno_error(struct error *e, const struct device *dev,
-		       const struct vfio_nodes *nodes, const char *what)
+static int errno_error(struct error *e, const struct vfio_nodes *nodes, const char *what)
 {
 	int err = errno;
 	_cleanup_free_ char *holders =
-		err == EBUSY ? vfio_holders(dev, nodes, getpid()) : NULL;
+		err == EBUSY ? vfio_holders(nodes, getpid()) : NULL;
 
 	if (holders)
 		return error_set(e, STATUS_FAILED, "%s: held by %s", what, holders);
@@ -252,49 +215,46 @@ static int open_by_group(const struct device *dev, const struct vfio_nodes *node
 
 	*container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (*container < 0)
-		return errno_error(e, dev, nodes, "cannot open /dev/vfio/vfio");
+		return errno_error(e, nodes, "cannot open /dev/vfio/vfio");
 	if (ioctl(group, VFIO_GROUP_SET_CONTAINER, container) < 0)
-		return errno_error(e, dev, nodes,
+		return errno_error(e, nodes,
 				   "cannot put its group into a VFIO container");
 	if (set_iommu(*container, group_is_noiommu(dev)) < 0)
-		return errno_error(e, dev, nodes,
-				   "cannot set the IOMMU of a VFIO container");
+		return errno_error(e, nodes, "cannot set the IOMMU of a VFIO container");
 	while ((fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, dev->name)) < 0 &&
 	       errno == EAGAIN && now() < deadline)
 		sleep_for(OPEN_PAUSE);
 	if (fd < 0)
-		return errno_error(e, dev, nodes, "cannot open it through VFIO");
+		return errno_error(e, nodes, "cannot open it through VFIO");
 	return fd;
 }
 
-static int open_by_cdev(const struct device *dev, const struct vfio_nodes *nodes,
-			int *iommufd, struct error *e)
+static int open_by_cdev(const struct vfio_nodes *nodes, int *iommufd, struct error *e)
 {
 	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind)};
 	int fd = open(nodes->cdev, O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)
-		return errno_error(e, dev, nodes, "cannot open its VFIO device node");
+		return errno_error(e, nodes, "cannot open its VFIO device node");
 	*iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	bind.iommufd = *iommufd;
 	if (*iommufd < 0)
-		errno_error(e, dev, nodes, "cannot open /dev/iommu");
+		errno_error(e, nodes, "cannot open /dev/iommu");
 	else if (ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) < 0)
-		errno_error(e, dev, nodes, "cannot open it through iommufd");
+		errno_error(e, nodes, "cannot open it through iommufd");
 	else
 		return fd;
 	close(fd);
 	return -1;
 }
 
-static int reset_open_device(const struct device *dev, const struct vfio_nodes *nodes,
-			     int fd, enum reset reset, struct error *e)
+static int reset_open_device(const struct vfio_nodes *nodes, int fd, enum reset reset,
+			     struct error *e)
 {
 	struct vfio_device_info info = {.argsz = sizeof(info)};
 
 	if (ioctl(fd, VFIO_DEVICE_GET_INFO, &info) < 0)
-		return errno_error(e, dev, nodes,
-				   "cannot learn what it can do from VFIO");
+		return errno_error(e, nodes, "cannot learn what it can do from VFIO");
 	if (!(info.flags & VFIO_DEVICE_FLAGS_RESET)) {
 		if (reset == RESET_AUTO)
 			return 0;
@@ -302,7 +262,7 @@ static int reset_open_device(const struct device *dev, const struct vfio_nodes *
 		return error_hint(e, "--reset=auto goes without");
 	}
 	if (ioctl(fd, VFIO_DEVICE_RESET) < 0)
-		return errno_error(e, dev, nodes, "reset failed");
+		return errno_error(e, nodes, "reset failed");
 	return 0;
 }
 
@@ -319,12 +279,12 @@ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 		return error_set(e, STATUS_FAILED,
 				 "bound, but there is no node below /dev/vfio");
 	if (nodes.group) {
-		if (vfio_stays_held(dev, &nodes, deadline, &group))
+		if (vfio_stays_held(&nodes, deadline, &group))
 			errno = EBUSY;
 		if (group < 0)
-			return errno_error(e, dev, &nodes, "cannot open its VFIO group");
+			return errno_error(e, &nodes, "cannot open its VFIO group");
 		if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)
-			return errno_error(e, dev, &nodes,
+			return errno_error(e, &nodes,
 					   "cannot tell whether its group is viable");
 		if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
 			return error_set(e, STATUS_FAILED,
@@ -333,8 +293,8 @@ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 	if (reset == RESET_NEVER)
 		return 0;
 	fd = nodes.group ? open_by_group(dev, &nodes, group, &context, deadline, e)
-			 : open_by_cdev(dev, &nodes, &context, e);
+			 : open_by_cdev(&nodes, &context, e);
 	if (fd < 0)
 		return -1;
-	return reset_open_device(dev, &nodes, fd, reset, e);
+	return reset_open_device(&nodes, fd, reset, e);
 }

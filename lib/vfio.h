@@ -3,6 +3,7 @@
 #pragma once
 
 #include "device.h"
+#include "holder.h"
 
 #include <sys/types.h>
 
@@ -14,9 +15,11 @@ enum reset {
 
 /* Where users open a VFIO-bound device. Each is NULL when there is no such node. */
 struct vfio_nodes {
-	char *group;	     /* /dev/vfio/N or /dev/vfio/noiommu-N */
-	char *cdev;	     /* /dev/vfio/devices/vfioN */
-	struct names others; /* the cdevs of other members of its IOMMU group */
+	char *group;	       /* /dev/vfio/N or /dev/vfio/noiommu-N */
+	char *cdev;	       /* /dev/vfio/devices/vfioN */
+	bool others;	       /* other members of its IOMMU group have cdevs */
+	struct file_ids files; /* what a process has open that holds it: the numbers of
+				  all these, and the device itself */
 };
 
 /* The device's own nodes now; none while it is not VFIO-bound. */
@@ -31,8 +34,7 @@ void vfio_nodes_clear(struct vfio_nodes *nodes);
 /* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:
  * nobody that we can see. Process @except and its children of this program's name, its
  * workers, are passed over (0: none). */
-char *vfio_holders(const struct device *dev, const struct vfio_nodes *nodes,
-		   pid_t except);
+char *vfio_holders(const struct vfio_nodes *nodes, pid_t except);
 
 /* Refuse to go on with a device that is held: set @e (STATUS_REFUSED) to @reason, the
  * @holders (of vfio_holders(); NULL: they cannot be seen) and a hint. Returns -1. */
@@ -44,12 +46,11 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
  * Returns true when it is held. Else false, with *@guard an open group fd, which keeps
  * new users out and does not block an unbind; or -1: there is no group node, or it cannot
  * be opened, and errno says why. */
-bool vfio_is_held(const struct device *dev, const struct vfio_nodes *nodes, int *guard);
+bool vfio_is_held(const struct vfio_nodes *nodes, int *guard);
 
 /* The same, but wait until @deadline (monotonic ns) for another vfio-bind, which has the
  * node open only for a moment. */
-bool vfio_stays_held(const struct device *dev, const struct vfio_nodes *nodes,
-		     int64_t deadline, int *guard);
+bool vfio_stays_held(const struct vfio_nodes *nodes, int64_t deadline, int *guard);
 
 /* A VFIO-bound device, seen as its user will see it: the node is there, the group is
  * viable, and with @reset the device has been opened (nothing mapped), reset and closed.

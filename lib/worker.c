@@ -3,6 +3,7 @@
 #include "group.h"
 #include "record.h"
 #include "sysfs.h"
+#include "usage.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,6 +27,7 @@ enum what {
 	WHAT_STEP,  /* the worker is about to make the step in error.text */
 	WHAT_ENDED, /* the kernel has answered that step */
 	WHAT_WARNING,
+	WHAT_USERS, /* these processes use the device through its host driver */
 	WHAT_RESULT,
 };
 
@@ -47,6 +49,9 @@ struct worker {
 	const struct device *dev;
 	char *group; /* IOMMU group number: all workers of one group get there, or none;
 			NULL: this device stands alone */
+	char *users; /* of the device through its host driver, before the unbind; NULL:
+		      * none
+		      */
 	struct vfio_nodes nodes; /* read before the worker starts: the unbind removes
 				    them, but a holder is still found by their names */
 	pid_t pid;		 /* 0: not started */
@@ -108,6 +113,11 @@ static void say_warning(const char *text)
 	say_text(WHAT_WARNING, text);
 }
 
+static void say_users(const char *text)
+{
+	say_text(WHAT_USERS, text);
+}
+
 /* Note why the parent tells this worker to stop; @word is any but GO. */
 static void hear_stop(char word)
 {
@@ -156,7 +166,8 @@ static bool may_pass(enum phase phase)
 static void __attribute__((noreturn))
 work(const struct device *dev, const struct request *request, int socket)
 {
-	static const struct supervisor supervisor = {may_pass, given_up, say_warning};
+	static const struct supervisor supervisor = {may_pass, given_up, say_warning,
+						     say_users};
 	static const struct sysfs_listener listener = {say_step, say_ended};
 	struct message result = {.what = WHAT_RESULT};
 	sigset_t all;
@@ -183,6 +194,8 @@ static void finish(const struct workers *workers, struct worker *worker,
 	worker->finished = true;
 	worker->failed = e->status != STATUS_DONE;
 	vfio_nodes_clear(&worker->nodes);
+	free(worker->users);
+	worker->users = NULL;
 	workers->listener->result(worker->dev, e);
 }
 
@@ -253,6 +266,10 @@ static bool hear(const struct workers *workers, struct worker *worker)
 	case WHAT_WARNING:
 		workers->listener->warning(worker->dev, &message.error);
 		break;
+	case WHAT_USERS:
+		free(worker->users);
+		worker->users = copy(message.error.text);
+		break;
 	case WHAT_RESULT:
 		waitpid(worker->pid, NULL, 0); /* it has let its lock go before */
 		finish(workers, worker, &message.error);
@@ -266,9 +283,11 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 			      struct error *e)
 {
 	const char *reason = workers->interrupted ? "interrupted" : "timed out";
-	_cleanup_free_ char *holders =
-		vfio_holders(worker->dev, &worker->nodes, getpid());
-	_cleanup_free_ char *held = holders ? format("; held by %s", holders) : copy("");
+	_cleanup_free_ char *holders = vfio_holders(&worker->nodes, getpid());
+	_cleanup_free_ char *held = holders ? format("; held by %s", holders)
+				    : worker->users
+					    ? format("; it was open in %s", worker->users)
+					    : copy("");
 	_cleanup_free_ char *locker =
 		worker->reached < PHASE_LOCKED
 			? record_lock_holder(worker->dev, worker->pid)
@@ -528,6 +547,21 @@ static void give_up(const struct workers *workers, struct worker *worker)
 	}
 }
 
+/* One look at all processes for all devices: who uses them through their host drivers.
+ * What it could not see, each worker looks for itself, and tells. */
+static int find_holders(const struct request *request, struct holders *holders)
+{
+	_cleanup_files_ struct file_ids files = {0};
+	struct error ignored;
+
+	*holders = (struct holders){0};
+	if (request->command != COMMAND_HANDOFF)
+		return -1;
+	for (size_t i = 0; i < request->devices->n; i++)
+		usage_files(&request->devices->dev[i], &files);
+	return holders_find(&files, holders, &ignored);
+}
+
 static struct workers make_workers(const struct request *request,
 				   const struct listener *listener)
 {
@@ -556,10 +590,14 @@ static struct workers make_workers(const struct request *request,
 
 int worker_run(const struct request *request, const struct listener *listener)
 {
-	struct workers workers = make_workers(request, listener);
+	_cleanup_holders_ struct holders holders;
+	struct request all = *request;
+	struct workers workers = make_workers(&all, listener);
 	sigset_t before;
 	int signals = stop_signals(&before);
 
+	if (find_holders(request, &holders) == 0)
+		all.holders = &holders;
 	advance(&workers);
 	while (!all_finished(&workers)) {
 		int signal = wait_for_news(&workers, signals);

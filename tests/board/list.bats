@@ -224,7 +224,7 @@ same() {
 		"$(ls "$(syspath "$NIC")/net")" "$(realpath "$(syspath "$RTC")")" /dev/sda
 	[[ ${lines[*]} == "$NIC ${RTC#*/} 0:0:0:0" ]]
 	vfio_bind 2 list /dev/null
-	says "vfio-bind: /dev/null: no such device"
+	says "vfio-bind: /dev/null: no device is behind it: it is virtual"
 	vfio_bind 2 list --noheadings --raw --output DEVICE nosuch vbtest.7
 	says "vfio-bind: nosuch: no such device"
 	says vbtest.7

@@ -217,7 +217,7 @@ slowed() {
 
 @test "a module that takes long to load: it is named" {
 	[[ ! -d /sys/module/vfio_platform ]] || rmmod vfio_platform
-	slowed finit_module "" handoff -t 1 vbtest.0 vfio-platform
+	slowed finit_module "" handoff -t "$DEADLINE" vbtest.0 vfio-platform
 	((status == 3))
 	[[ ${lines[0]} == "vfio-bind: vbtest.0: timed out: the kernel is not done with: modprobe vfio_platform" ]]
 	are_home vbtest.0

@@ -399,6 +399,19 @@ make_resettable() {
 	is_home vbtest.0 vbtest-host
 }
 
+@test "a release to the kernel's choice, whose probe is deferred, says so, whatever its module" {
+	make_devices vbtest.0
+	echo vbtest.0 >"$(syspath vbtest.0)/driver/unbind"
+	set_parameter host_probe_defer 1000000
+	# Here no module is known to be for it.
+	run -1 unshare -m bash -c "mount -t tmpfs none /lib/modules && exec vfio-bind release -t $DEADLINE vbtest.0"
+	says "cannot bind to vbtest-host: until the deadline its probe was deferred"
+	device_is vbtest.0 none "(null)"
+	set_parameter host_probe_defer 4
+	vfio_bind 0 release vbtest.0
+	is_home vbtest.0 vbtest-host
+}
+
 @test "release --all: one that fails does not keep the others, and the worst status counts" {
 	make_devices vbtest.0 vbtest.1
 	vfio_bind 0 handoff --driver=vbtest-target vbtest.0 vbtest.1

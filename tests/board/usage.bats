@@ -192,12 +192,29 @@ disk_is_free() {
 	until_true 20 vfio-bind handoff --dry-run "$SATA" none
 }
 
-@test "a disk that nobody uses, or only reads" {
-	exec 9</dev/sda
-	vfio_bind 0 handoff --dry-run "$SATA" none
-	exec 9>&-
+@test "a disk that nobody uses, or that a process only reads" {
+	hold_open /dev/sda
+	disk_in_use "/dev/sda is open in tail (pid $!)"
+	kill "${holders[0]}"
+	disk_is_free
 	not_in_use "$SATA"
 	until_true 20 test -b /dev/sda
+}
+
+# hold_open NODE: a process that has it open, $!.
+hold_open() {
+	tail -f /dev/null <"$1" 3>&- &
+	holders+=($!)
+	until_true 10 grep -qx tail "/proc/$!/comm"
+}
+
+@test "a clock that a process has open" {
+	hold_open /dev/rtc0
+	vfio_bind 3 handoff "$RTC" none
+	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in tail (pid $!)"
+	is_home "$RTC" rtc-pl031
+	kill "${holders[0]}"
+	until_true 20 vfio-bind handoff --dry-run "$RTC" none
 }
 
 @test "a mounted disk" {

@@ -147,6 +147,7 @@ options_of() {
 	offers 'vfio-bind handoff platform/' platform/fff50000.ethernet platform/fff51000.ethernet
 	offers 'vfio-bind handoff pci/0000:02' 02:00.0
 	offers 'vfio-bind list /sys/devices/am' /sys/devices/amba/fff35000.rtc
+	offers 'vfio-bind list /dev/nul' /dev/null
 
 	promise "release offers what is taken"
 	offers 'vfio-bind release ' 0000:01:00.0 fff51000.ethernet

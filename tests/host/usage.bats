@@ -267,9 +267,10 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 	no_devices nix nix/nix platform/nix nix/ /nix /nix/nix /sys/nix 0000:ff:1f.7 ff:1f.7
 
 	promise "what is a path, and no device"
-	no_devices . .. ./. platform/. platform/.. platform/../pci /dev/null /sys / /sys/devices \
+	no_devices . .. ./. platform/. platform/.. platform/../pci /sys / /sys/devices \
 		/sys/bus /sys/bus/platform /sys/bus/platform/devices /sys/kernel
 	misuse "'': no such device" pin -n ''
+	misuse "/dev/null: no device is behind it: it is virtual" pin -n /dev/null
 
 	promise "all that cannot be used is said, and the rest is still done"
 	vfio_bind release -n nix1 nix2

@@ -33,11 +33,14 @@ monitor=("info registers -a" "info lapic 0" "info lapic 1")
 #   00:14.0  PCIe root port without ACS, so in one IOMMU group with
 #   01:00.0  e1000e
 #   00:15.0  VGA
+#   00:16.0  sound
+#   00:17.0  USB, with a keyboard and a stick
+#   00:18.0  9p, whose share is called vbshare
 #   00:1f.*  q35's own: LPC, AHCI with a disk, SMBus
 emulate() {
 	local disk iommu=on
 	[[ $machine != *-noiommu ]] || iommu=off
-	for disk in ata own shared; do truncate -s 64M "$work/$disk"; done
+	for disk in ata own shared stick; do truncate -s 64M "$work/$disk"; done
 	command_line="console=ttyS0 intel_iommu=$iommu net.ifnames=0 ipv6.disable_ipv6=1 log_buf_len=4M"
 	# A machine that others keep from running fails the test of its timer.
 	command_line+=" no_timer_check"
@@ -54,9 +57,13 @@ emulate() {
 		-device "pcie-root-port,id=bridge,chassis=1,disable-acs=on,addr=14.0"
 		-device "e1000e,netdev=net1,romfile=,bus=bridge"
 		-device "VGA,addr=15.0"
+		-audiodev "none,id=none" -device "intel-hda,addr=16.0" -device "hda-duplex,audiodev=none"
+		-device "qemu-xhci,id=usb,addr=17.0" -device "usb-kbd,bus=usb.0"
+		-device "usb-storage,bus=usb.0,drive=stick"
+		-fsdev "synth,id=share" -device "virtio-9p-pci,fsdev=share,mount_tag=vbshare,addr=18.0"
 		-device "ide-hd,bus=ide.0,drive=ata"
 		-netdev "user,restrict=on,id=net0" -netdev "user,restrict=on,id=net1")
-	for disk in ata own shared; do
+	for disk in ata own shared stick; do
 		emulator+=(-drive "if=none,id=$disk,format=raw,cache=unsafe,file=$work/$disk")
 	done
 }

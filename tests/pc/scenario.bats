@@ -6,7 +6,14 @@
 
 load ../helpers
 
+pid='' # in_background sets it
+
 teardown() {
+	# What a failed test has told it.
+	[[ ! -e /sys/bus/pci/drivers/vfio-pci ]] || for id in "8086 10d3" "1234 1111"; do
+		told "$id" remove_id 2>/dev/null || :
+	done
+	rm -f /etc/modprobe.d/vb.conf
 	vfio-bind release --all
 	modprobe -a e1000e vfio-pci
 	home "$NVME" nvme
@@ -130,6 +137,126 @@ there_and_back() {
 	is_home "$PCI_NIC" e1000e
 }
 
+# told IDS COMMAND: write the IDS of devices to vfio-pci's new_id or remove_id.
+told() {
+	echo "$1" >"/sys/bus/pci/drivers/vfio-pci/$2"
+}
+
+@test "VFIO is no home: what another tool gave it goes to the host driver, and stays there" {
+	local path
+	path=$(syspath "$PCI_NIC")
+	modprobe vfio-pci
+	run -0 dpdk-devbind.py -b vfio-pci 00:12.0
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	vfio_bind 0 handoff "$PCI_NIC"
+	device_is "$PCI_NIC" vfio-pci vfio-pci
+	run -0 vfio-bind list -nro HOST "$PCI_NIC"
+	[[ $output == "?" ]]
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	# It was parked then, and its module is gone.
+	vfio_bind 0 handoff "$PCI_NIC"
+	rm "$(record_of "$PCI_NIC")"
+	vfio_bind 0 pin "$PCI_NIC" none
+	vfio_bind 0 handoff "$PCI_NIC" none
+	modprobe -r e1000e
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	# Flagged for VFIO, and without a driver yet.
+	echo "${PCI_NIC#*/}" >"$path/driver/unbind"
+	echo vfio-pci >"$path/driver_override"
+	vfio_bind 0 handoff "$PCI_NIC"
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	# Flagged for VFIO, while its host driver has it: that is where it was.
+	echo vfio-pci >"$path/driver_override"
+	vfio_bind 0 handoff "$PCI_NIC"
+	vfio_bind 0 release "$PCI_NIC"
+	device_is "$PCI_NIC" e1000e vfio-pci
+	vfio_bind 0 release "$PCI_NIC"
+	is_home "$PCI_NIC" e1000e
+}
+
+@test "VFIO was told its id, and is the kernel's choice: a release binds the host driver" {
+	local id="8086 10d3" nics=("$PCI_NIC" "$NIC_BELOW") nic
+	modprobe -r e1000e
+	told "$id" new_id
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	modprobe e1000e
+	vfio_bind 0 release "${nics[@]}"
+	[[ ! $output ]]
+	for nic in "${nics[@]}"; do is_home "$nic" e1000e; done
+	# Neither a handoff nor what was before it changes that.
+	vfio_bind 0 handoff "$PCI_NIC"
+	for _ in once twice; do
+		vfio_bind 0 release "$PCI_NIC"
+		is_home "$PCI_NIC" e1000e
+	done
+	echo "${PCI_NIC#*/}" >"$(syspath "$PCI_NIC")/driver/unbind"
+	echo "${PCI_NIC#*/}" >/sys/bus/pci/drivers_probe
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	vfio_bind 0 handoff "$PCI_NIC" none
+	vfio_bind 0 release "$PCI_NIC"
+	is_home "$PCI_NIC" e1000e
+	told "$id" remove_id
+}
+
+@test "VFIO was told its id, and nobody else has it: a release leaves it without a driver" {
+	local id="1234 1111"
+	echo "blacklist bochs" >/etc/modprobe.d/vb.conf
+	told "$id" new_id
+	device_is "$VGA" vfio-pci "(null)"
+	for _ in once twice; do
+		vfio_bind 0 release "$VGA"
+		says "0000:00:15.0: warning: no driver wants it: it has none now"
+		is_home "$VGA" none
+	done
+	told "$id" remove_id
+}
+
+@test "VFIO was told its id, and the host driver's probe fails: that is said, and it can be repeated" {
+	local id="8086 10d3" row when status state
+	modprobe -r e1000e
+	told "$id" new_id
+	modprobe e1000e
+	# It is asked while VFIO has the device, and again when that is unbound.
+	for row in "1 1 on vfio-pci" "2+ 4 without a driver"; do
+		read -r when status state <<<"$row"
+		run "-$status" strace -qq -f -o /dev/null -P /sys/bus/pci/drivers/e1000e/bind \
+			-e inject=write:error=EIO:when="$when" vfio-bind release "$PCI_NIC"
+		says "0000:00:12.0: cannot bind to e1000e: its probe failed: Input/output error; it is now $state, not flagged"
+		says "hint: to try again: vfio-bind release $PCI_NIC"
+	done
+	vfio_bind 0 release "$PCI_NIC" "$NIC_BELOW"
+	is_home "$PCI_NIC" e1000e
+	is_home "$NIC_BELOW" e1000e
+	told "$id" remove_id
+}
+
+@test "VFIO is told its id right before the host driver is bound: it is taken from there" {
+	local id="8086 10d3" log=$BATS_TEST_TMPDIR/log
+	vfio_bind 0 handoff "$PCI_NIC"
+	# The worker stops when it has opened the file, and has not written yet.
+	in_background strace -qq -f -o "$log" -P /sys/bus/pci/drivers/e1000e/bind -e trace=openat,write \
+		-e inject=openat:signal=SIGSTOP:when=1 vfio-bind release "$PCI_NIC"
+	until_true 20 grep -qs "stopped by SIGSTOP" "$log"
+	device_is "$PCI_NIC" none "(null)"
+	told "$id" new_id
+	device_is "$PCI_NIC" vfio-pci "(null)"
+	kill -CONT "$(awk '/stopped by SIGSTOP/ { print $1 }' "$log")"
+	ended "$pid" 0
+	grep -q 'write(.* EBUSY ' "$log"
+	is_home "$PCI_NIC" e1000e
+	told "$id" remove_id
+	end_background
+}
+
 @test "its names: with and without domain, on its bus, its interface, its path" {
 	local name path
 	path=$(realpath "$(syspath "$PCI_NIC")")
@@ -151,6 +278,61 @@ there_and_back() {
 		vfio_bind 2 handoff "$name"
 		says "$name: no such device"
 	done
+}
+
+# mean DEVICE NAME...: each name means it.
+mean() {
+	local name
+	for name in "${@:2}"; do
+		run -0 vfio-bind list -nro BUS,DEVICE "$name"
+		[[ $output == "${1/\// }" ]]
+	done
+}
+
+@test "its other names: an alternative one, libvirt's, its nodes" {
+	local interface disk controller adapter
+	interface=$(ls "$(syspath "$PCI_NIC")/net")
+	ip link property add dev "$interface" altname enp0s18
+	mean "$PCI_NIC" enp0s18 pci_0000_00_12_0 pci-0000:00:12.0 host=00:12.0 \
+		/devices/pci0000:00/0000:00:12.0 pci/0000:00:12.0/
+	mean "$AHCI" 00:1F.2 PCI:0000:00:1F.2
+	ip link property del dev "$interface" altname enp0s18
+	vfio_bind 2 list enp0s18
+	says "enp0s18: no such device"
+	disk=$(cd "$(syspath "$NVME")" && echo nvme/nvme*/nvme*n1)
+	disk=${disk##*/} controller=${disk%n1}
+	addpart "/dev/$disk" 1 2048 2048
+	ln -s "/dev/${disk}p1" "$BATS_TEST_TMPDIR/link"
+	mean "$NVME" "/dev/$controller" "$controller" "/dev/$disk" "/dev/${disk}p1" "${disk}p1" \
+		"$BATS_TEST_TMPDIR/link" "/dev/char/$(<"/sys/class/nvme/$controller/dev")"
+	delpart "/dev/$disk" 1
+	# That it is on a bus of its own, and how it is told from its clients.
+	adapter=$(echo "$(syspath "$SMBUS")"/i2c-*)
+	[[ $adapter/subsystem -ef /sys/bus/i2c && -e $adapter/new_device ]]
+	run -0 vfio-bind list -nro BUS /dev/ttyS0
+	[[ $output == pnp ]]
+	vfio_bind 0 handoff "$PCI_NIC"
+	mean "$PCI_NIC" "$(vfio-bind list -nro NODE "$PCI_NIC")"
+	dmsetup create --noudevsync over --table "0 2048 linear /dev/$disk 0"
+	dmsetup mknodes
+	vfio_bind 2 handoff /dev/mapper/over
+	says "/dev/mapper/over: no device of its own: it is on $disk"
+	dmsetup remove over
+	vfio_bind 2 handoff lo
+	says "lo: no device is behind it: it is virtual"
+}
+
+@test "the operands are swapped; a device that was removed is gone" {
+	vfio_bind 2 handoff vfio-pci 00:12.0
+	says "hint: 00:12.0 is a device: are the operands swapped?"
+	vfio_bind 0 handoff 00:12.0
+	echo 1 >"$(syspath "$PCI_NIC")/remove"
+	vfio_bind 2 release 00:12.0
+	[[ $output == "vfio-bind: 00:12.0: the device is gone: it was removed" ]]
+	echo 1 >/sys/bus/pci/rescan
+	device_is "$PCI_NIC" e1000e "(null)"
+	vfio_bind 0 release 00:12.0
+	is_home "$PCI_NIC" e1000e
 }
 
 # calls ARGUMENT...: run vfio-bind, and leave in $calls what it wrote to a reset attribute

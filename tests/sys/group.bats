@@ -39,6 +39,7 @@ vfio-bind: hint: $1}" handoff -n eth0
 	driver 0000:00:1f.0 pci-stub
 	driver 0000:00:1f.3 vfio-pci
 	viable 00:1f.2 ahci
+	without_interface "$PCI/0000:00:1c.0/0000:01:00.0"
 	viable 01:00.0 e1000e "
 echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" # its port is pcieport's
 	driver 0000:00:1c.0 shpchp
@@ -53,10 +54,11 @@ echo vfio-pci > $PCI/0000:00:1f.${name%:*}/driver_override
 echo 0000:00:1f.${name%:*} > /sys/bus/pci/drivers/${name#*:}/unbind
 echo 0000:00:1f.${name%:*} > /sys/bus/pci/drivers/vfio-pci/bind" ]]
 	done
+	without_interface "$PCI/0000:00:1c.0/0000:01:00.0"
 	expect 0 "echo vfio-pci > $PCI/0000:00:1c.0/0000:01:00.0/driver_override
 echo 0000:01:00.0 > /sys/bus/pci/drivers/e1000e/unbind
 echo 0000:01:00.0 > /sys/bus/pci/drivers/vfio-pci/bind
-echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" handoff -ng eth1
+echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" handoff -ng 01:00.0
 	# Two of three: the third is in the way of both, and one may hear it of the other.
 	vfio_bind handoff -n --driver=auto 00:1f.0 00:1f.2
 	[[ $status == 3 && $output == *"IOMMU group 7 is not viable: in it with host drivers: 0000:00:1f.3 (i801_smbus)"$'\n'* ]]
@@ -71,7 +73,6 @@ echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" handoff -ng eth1
 
 	promise "no IOMMU group: why, as the firmware and the kernel's command line tell it"
 	no_iommu "no IOMMU of this machine is in front of it"
-	changing
 	none /sys/class/iommu/dmar0
 	no_iommu ''
 	: >/sys/firmware/acpi/tables/FACP
@@ -90,7 +91,6 @@ echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" handoff -ng eth1
 	done
 
 	promise "no IOMMU, and the admin may accept that, or has"
-	changing
 	folder /sys/module/vfio/parameters
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	no_iommu "no IOMMU of this machine is in front of it; or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"

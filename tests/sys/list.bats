@@ -172,12 +172,10 @@ twin amba" -rno device,bus platform/twin amba/twin
 vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 	expect 2 "vfio-bind: no such bus: 'isa'" list -b isa
 	shows "" -n --bus=usb
-	changing
 	none /sys/bus
 	expect 1 "vfio-bind: cannot read /sys/bus: No such file or directory" list
 
 	promise "a flag that cannot be read is ?, and its device is in the list"
-	changing
 	none "$NVME/driver_override"
 	folder "$NVME/driver_override"
 	expect 0 "0000:00:10.0 ?" list -nro DEVICE,OVERRIDE 00:10.0
@@ -192,10 +190,12 @@ vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 	: >/dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/devices/vfio0" -rno DEVICE,NODE,HOLDER 00:05.2
 	: >/dev/vfio/9
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 	hold /dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/9 sleep (pid $holder)" -no DEVICE,NODE,HOLDER 00:05.2
 	let_go
 	shows "0000:00:05.2 /dev/vfio/9" -no DEVICE,NODE,HOLDER 00:05.2
+	umount /dev/vfio/devices/vfio0
 	rm -r /dev/vfio/9 /dev/vfio/devices/vfio0
 	folder /sys/kernel/iommu_groups/9
 	echo vfio-noiommu >/sys/kernel/iommu_groups/9/name
@@ -210,6 +210,8 @@ vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 driver nvme
 given vfio-pci" >/run/vfio-bind/record/pci:0000:00:05.2
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
+	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "driver vfio-pci" # the kernel will choose
+	shows "vfio-pci ?" -rno DRIVER,HOST 00:05.2
 	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "given pci-stub"
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
 }

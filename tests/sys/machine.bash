@@ -74,6 +74,8 @@ in_class() {
 	file "$path/uevent"
 	link "$path/subsystem" "class/$class"
 	link "class/$class/$name" "$path"
+	# A disk without a medium has no users that the kernel would have to be asked for.
+	[[ $class != block ]] || file "$path/size" 0
 	for word; do
 		case $word in
 		dev=*) link "dev/$class/${word#*=}" "$path" ;;&
@@ -122,7 +124,7 @@ machine() {
 		"physfn->devices/pci0000:00/0000:00:05.0"
 	pci 0000:00:05.2 1b36:0010 010802 driver=vfio-pci flag=vfio-pci group=9 reset= \
 		"physfn->devices/pci0000:00/0000:00:05.0"
-	folder devices/pci0000:00/0000:00:05.2/vfio-dev/vfio0
+	file devices/pci0000:00/0000:00:05.2/vfio-dev/vfio0/dev 1:7 # /dev/full
 	# An NVMe disk of its own, and one that two controllers lead to.
 	pci 0000:00:10.0 1b36:0010 010802 driver=nvme group=10 reset=
 	in_class nvme nvme0 devices/pci0000:00/0000:00:10.0/nvme/nvme0 \
@@ -144,7 +146,7 @@ machine() {
 		"device->devices/virtual/nvme-subsystem/nvme-subsys1"
 	# No IOMMU is in front of this one.
 	pci 0000:00:12.0 8086:10d3 020000 driver=e1000e
-	function_of pci0000:00/0000:00:12.0 net eth0
+	function_of pci0000:00/0000:00:12.0 net eth0 ifindex=1
 	# Behind a port, in one group with it.
 	pci 0000:00:1c.0 8086:a110 060400 driver=pcieport group=3
 	pci 0000:00:1c.0/0000:01:00.0 8086:10d3 020000 driver=e1000e group=3 reset=
@@ -156,7 +158,8 @@ machine() {
 	device pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0 scsi flag= driver=sd
 	function_of pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0 block sda dev=1023:0
 	in_class block sda1 \
-		devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1 dev=1023:1
+		devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1 dev=1023:1 \
+		partition=1
 
 	# Of a board; the same name is on two buses, twice.
 	device platform/fff51000.ethernet platform driver=calxedaxgmac \

@@ -76,14 +76,12 @@ echo 1 > $NVME/reset" handoff -n nvme0n1
 	takes vfio-pci
 	without vfio-pci
 	takes vfio-pci # it is registered
-	changing
 	none "$DRIVERS/vfio-pci"
 	expect 2 "vfio-bind: 0000:00:10.0: no driver vfio-pci on the pci bus
 vfio-bind: hint: no module has that name either; if the driver's module is named differently, load it first" handoff -n nvme0n1
 
 	promise "a device that no variant fits; a variant that the admin does not want, or does"
 	expect 0 "echo vfio-pci > $PCI/0000:00:1f.2/driver_override" pin -n 00:1f.2 auto
-	changing
 	none "$DRIVERS/vfio-pci"
 	expect 0 "modprobe vfio_pci
 echo vfio-pci > $PCI/0000:00:1f.2/driver_override" pin -n 00:1f.2 auto
@@ -94,7 +92,6 @@ echo vfio-pci > $PCI/0000:00:1f.2/driver_override" pin -n 00:1f.2 auto
 echo uio_pci_generic > $NVME/driver_override" pin -n nvme0n1 auto
 
 	promise "a variant that is loaded: its driver by the name that it has"
-	changing
 	folder /sys/module/vb_vfio_pci/drivers
 	echo live >/sys/module/vb_vfio_pci/initstate
 	expect 2 "vfio-bind: 0000:00:10.0: its VFIO driver's module vb_vfio_pci has no driver
@@ -110,7 +107,6 @@ vfio-bind: hint: to use another one, name it, as vfio-pci" handoff nvme0n1
 echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic
 	expect 2 "vfio-bind: 0000:00:10.0: no driver xgmac2 on the pci bus
 vfio-bind: hint: no module has that name either; if the driver's module is named differently, load it first" pin -n nvme0n1 xgmac2
-	changing
 	folder /sys/module/xgmac
 	echo live >/sys/module/xgmac/initstate
 	expect 2 "vfio-bind: 0000:00:10.0: no driver xgmac on the pci bus, even with the module of that name loaded" \
@@ -119,7 +115,6 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 	promise "a driver that is not for this hardware"
 	local refused="vfio-bind: 0000:00:10.0: the driver e1000e is not for this hardware: none of its ids fits; probing it could bring the machine down
 vfio-bind: hint: handoff --force does it all the same"
-	changing
 	folder /sys/module/{e1000e,nvme}/drivers
 	link "$DRIVERS/e1000e/module" /sys/module/e1000e
 	expect 3 "$refused" handoff -n nvme0n1 e1000e
@@ -141,7 +136,6 @@ echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic
 modprobe e1000e" pin -n 00:10.0 e1000e
 
 	promise "release loads what the device needs, but not what is blacklisted"
-	changing
 	none "$NVME/driver"
 	expect 0 "modprobe nvme
 echo 0000:00:10.0 > /sys/bus/pci/drivers_probe" release -n 00:10.0

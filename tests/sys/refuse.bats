@@ -23,7 +23,6 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 	promise "a driver by its name, as modules have it"
 	expect 0 "echo vfio-pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio_pci
 	expect 0 "echo i801_smbus > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 i801-smbus
-	changing
 	folder /sys/bus/pci/drivers/vfio_pci
 	expect 0 "echo vfio_pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio_pci
 	expect 0 "echo vfio-pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio-pci
@@ -32,7 +31,6 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 	promise "a PF with VFs"
 	expect 3 "vfio-bind: 0000:00:05.0: it is a PF, and 2 of its VFs are enabled
 vfio-bind: hint: to remove them: echo 0 > $PCI/0000:00:05.0/sriov_numvfs" handoff -n 00:05.0
-	changing
 	none "$PCI/0000:00:05.0/virtfn0"
 	expect 3 "vfio-bind: 0000:00:05.0: it is a PF, and 1 of its VFs is enabled
 vfio-bind: hint: to remove them: echo 0 > $PCI/0000:00:05.0/sriov_numvfs" handoff -n 00:05.0 none
@@ -42,6 +40,7 @@ echo 0000:00:05.0 > /sys/bus/pci/drivers/nvme/unbind
 echo 1 > $PCI/0000:00:05.0/reset" handoff -n 00:05.0 none
 
 	promise "a bridge"
+	without_interface "$PCI/0000:00:1c.0/0000:01:00.0"
 	for class in 0x060400 0x060700; do
 		attribute "$PCI/0000:00:1c.0/class" $class
 		expect 3 "vfio-bind: 0000:00:1c.0: it is a PCI bridge: what is behind it needs the bridge's own driver
@@ -77,6 +76,7 @@ vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always amba/twin 
 	promise "held by a VFIO user"
 	changing
 	: >/dev/vfio/devices/vfio0
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 	hold /dev/vfio/devices/vfio0
 	expect 3 "vfio-bind: 0000:00:05.2: timed out: held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0.01 00:05.2
@@ -88,6 +88,7 @@ vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0
 	expect 3 "vfio-bind: 0000:00:05.1: timed out: its IOMMU group is held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0.01 00:05.1
 	let_go
+	umount /dev/vfio/devices/vfio0
 	rm /dev/vfio/devices/vfio0
 
 	promise "locked by another process"

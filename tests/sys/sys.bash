@@ -78,6 +78,9 @@ attribute() {
 	printf '%s\n' "$2" >"$1"
 }
 
+# without_interface PATH: from now on. Only eth0 is one that the kernel knows.
+without_interface() { none "$1/net"; }
+
 # vfio_bind ARGUMENT...: runs it, and sets status and output.
 vfio_bind() {
 	serve "$@"

@@ -30,21 +30,35 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 
 	promise "an interface with an address, and what stands on it"
 	local net="$PCI/0000:00:12.0/net"
-	ip link set lo up
-	changing
-	cp -a "$net/eth0" "$net/lo"
-	in_use "interface lo is up with address 127.0.0.1; interface lo is up with address ::1" \
+	ip link set eth0 up
+	in_use "interface eth0 is up with address 127.0.0.1; interface eth0 is up with address ::1" \
 		0000:00:12.0 ||
-		in_use "interface lo is up with address 127.0.0.1" 0000:00:12.0
-	ip link set lo down
+		in_use "interface eth0 is up with address 127.0.0.1" 0000:00:12.0
+	ip link set eth0 down
 	free 0000:00:12.0
-	link "$net/eth0/upper_lo" "$net/lo"
-	in_use "interface eth0 is below lo" 0000:00:12.0
-	folder /sys/devices/virtual/net/{br0/bridge,bond0/bonding}
+	folder /sys/devices/virtual/net/{vlan0,br0/bridge,bond0/bonding}
+	link "$net/eth0/upper_vlan0" /sys/devices/virtual/net/vlan0
+	in_use "interface eth0 is below vlan0" 0000:00:12.0
 	link "$net/eth0/upper_br0" /sys/devices/virtual/net/br0
 	link "$net/eth0/upper_bond0" /sys/devices/virtual/net/bond0
-	none "$net/eth0/upper_lo"
+	none "$net/eth0/upper_vlan0"
 	in_use "interface eth0 is in bond bond0; interface eth0 is in bridge br0" 0000:00:12.0
+
+	promise "an interface that is in no network namespace that can be looked into"
+	local unseen="cannot tell who uses it: its interface is in a network namespace that cannot be looked into
+vfio-bind: hint: --force takes it all the same"
+	none "$PCI/0000:00:12.0/net/eth0"
+	expect 3 "vfio-bind: 0000:00:12.0: $unseen" handoff -n 0000:00:12.0 none
+	# Of the device behind it, too.
+	expect 3 "vfio-bind: 0000:00:03.0: $unseen" handoff -n 00:03.0 none
+	none "$PCI/0000:00:03.0/virtio0/net"
+	free 0000:00:03.0
+	# Another one of that name is not it.
+	folder "$PCI/0000:00:12.0/net/eth0"
+	attribute "$PCI/0000:00:12.0/net/eth0/ifindex" 1000
+	expect 3 "vfio-bind: 0000:00:12.0: $unseen" handoff -n 0000:00:12.0 none
+	none "$PCI/0000:00:12.0/net"
+	free 0000:00:12.0
 
 	promise "a disk that is mounted or held"
 	free 0000:00:1f.2
@@ -78,7 +92,6 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 
 	promise "consumers that would be unbound too"
 	local link="$PCI/0000:00:10.0/consumer:platform:half"
-	changing
 	folder "$link" "$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3"
 	echo available >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
 	echo active >"$link/status"
@@ -89,7 +102,6 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	in_use "its consumer pci:0000:00:1f.3 would be unbound too" 0000:00:10.0
 
 	promise "the only console"
-	changing
 	folder /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
 	echo "(S) dummy device" >/sys/class/vtconsole/vtcon0/name
 	echo 0 >/sys/class/vtconsole/vtcon0/bind

@@ -47,11 +47,14 @@ struct world {
 
 static struct world world;
 static bool flagged_only; /* a VF of a PF whose sriov_drivers_autoprobe is 0 */
+static bool vfio_has_pf;  /* a VF of a PF that VFIO has */
+static bool vfio_has_id;  /* vfio-pci was told the device's (new_id), and comes first */
 
 /* What happens to a command: it is killed before its Nth point (a write to /sys or to the
- * record), or it fails at the Nth, and at the Mth or all after it. 0: never. */
+ * record), or it fails at the Nth, and at the Mth or all after it; or at the Nth a VFIO
+ * driver takes the device if nothing keeps it from that. 0: never. */
 static struct {
-	int point, kill_at, fail_at, then_at;
+	int point, kill_at, fail_at, then_at, grab_at;
 	bool then_all;
 } fault;
 
@@ -74,6 +77,8 @@ static int point(void)
 	fault.point++;
 	if (fault.point == fault.kill_at)
 		longjmp(killed, 1);
+	if (fault.point == fault.grab_at && !world.driver && !world.flag)
+		world.driver = VFIO;
 	if (fault.fail_at &&
 	    (fault.point == fault.fail_at || fault.point == fault.then_at ||
 	     (fault.then_all && fault.point > fault.fail_at)))
@@ -83,14 +88,27 @@ static int point(void)
 
 /* driver_match_device(): with the flag, by it alone; else by the ids, and of the two host
  * drivers only one has the device's. */
+static bool matches(int driver)
+{
+	if (world.flag)
+		return world.flag == driver;
+	return !flagged_only && (driver == HOST || (driver == VFIO && vfio_has_id));
+}
+
+/* bind_store() looks first whether the driver matches. */
 static int bind_to(int driver)
 {
+	if (!matches(driver))
+		return -ENODEV;
 	if (world.driver)
 		return -EBUSY;
-	if (world.flag ? world.flag != driver : driver != HOST || flagged_only)
-		return -ENODEV;
 	world.driver = driver;
 	return 0;
+}
+
+static int first_choice(void)
+{
+	return world.flag ? world.flag : vfio_has_id ? VFIO : HOST;
 }
 
 static int write_attribute(const char *dir, const char *attr, const char *value)
@@ -102,7 +120,7 @@ static int write_attribute(const char *dir, const char *attr, const char *value)
 	else if (streq(attr, "bind"))
 		return bind_to(number_of(driver));
 	else if (streq(attr, "drivers_probe"))
-		IGNORE(bind_to(world.flag ? world.flag : HOST));
+		IGNORE(bind_to(first_choice()));
 	else if (streq(attr, "unbind") && world.driver == number_of(driver))
 		world.driver = NONE_SET;
 	else
@@ -233,14 +251,22 @@ void __wrap_driver_load_for(const struct device *dev)
 		IGNORE(bind_to(HOST));
 }
 
-struct names __wrap_driver_candidates(const struct device *dev);
-struct names __wrap_driver_candidates(const struct device *dev)
+struct names __wrap_driver_all(const struct device *dev);
+struct names __wrap_driver_all(const struct device *dev)
 {
-	struct names candidates = {0};
+	struct names all = {0};
 
 	(void)dev;
-	names_add(&candidates, names[HOST]);
-	return candidates;
+	for (int driver = HOST; driver < N_NAMES; driver++)
+		names_add(&all, names[driver]);
+	return all;
+}
+
+char *__wrap_pci_pf_driver(const struct device *dev);
+char *__wrap_pci_pf_driver(const struct device *dev)
+{
+	(void)dev;
+	return vfio_has_pf ? copy(names[VFIO]) : NULL;
 }
 
 uint64_t __wrap_device_incarnation(const struct device *dev);
@@ -284,7 +310,7 @@ enum { KILLED = -1 };
 /* Run it on the world, with the fault. Returns its status, or KILLED. */
 static int run(enum command command, const char *driver, struct error *e)
 {
-	static const struct supervisor supervisor = {may_pass, given_up, warn};
+	static const struct supervisor supervisor = {may_pass, given_up, warn, NULL};
 	static char bus[] = "pci", name[] = "0000:00:12.0",
 		    path[] = "/sys/devices/pci0000:00/0000:00:12.0";
 	static const struct device dev = {bus, name, path};
@@ -338,6 +364,22 @@ static bool is_at_origin(const struct world *w)
 	return w->driver == w->origin_driver && w->flag == w->origin_flag;
 }
 
+/* Did VFIO have the device before vfio-bind saw it, or was it to have it next? */
+static bool vfio_had_it(const struct world *w)
+{
+	int taker = w->origin_driver ? w->origin_driver : w->origin_flag;
+
+	return taker == VFIO && !vfio_has_pf;
+}
+
+/* Where it was; but from VFIO it goes to the host driver that the kernel would choose. */
+static bool is_at_home(const struct world *w)
+{
+	if (!vfio_had_it(w))
+		return is_at_origin(w);
+	return w->driver == (flagged_only ? NONE_SET : HOST) && !w->flag;
+}
+
 /* What the status says of the device. */
 static void check_status(const struct action *action, int status,
 			 const struct world *before, const struct error *e)
@@ -363,8 +405,14 @@ static void check_status(const struct action *action, int status,
 	if (status == STATUS_DONE && action->kind == RELEASE && *world.record)
 		violated("released, and there is a record still", e);
 	if (status == STATUS_DONE && action->kind == RELEASE && *before->record &&
-	    !is_at_origin(&world))
+	    !is_at_home(&world))
 		violated("released, and not at home", e);
+	if (status == STATUS_DONE && action->kind == RELEASE && world.driver == VFIO &&
+	    !vfio_has_pf)
+		violated("released, and VFIO has it", e);
+	if (status == STATUS_DONE && action->kind == RELEASE && before->driver == VFIO &&
+	    !*before->record && vfio_has_pf && world.driver != VFIO)
+		violated("released from VFIO, which was its home", e);
 	if (status == STATUS_BROKEN) {
 		struct binding is = {(char *)names[world.driver],
 				     (char *)names[world.flag]};
@@ -384,18 +432,22 @@ static void check_way_home(void)
 	struct record record = record_parse(world.record);
 	struct error e = {0};
 
-	if (!*world.record) {
-		if (!is_at_origin(&world))
-			violated("touched, and there is no record", &e);
-		return;
-	}
-	if (!record_believes(&record, &is))
-		violated("the record is not believed", &e);
-	record_clear(&record);
 	memset(&fault, 0, sizeof(fault));
-	if (run(COMMAND_RELEASE, NULL, &e) != STATUS_DONE || !is_at_origin(&world) ||
-	    *world.record)
-		violated("a release does not bring it home", &e);
+	if (!*world.record) {
+		if (!is_at_origin(&world) && !is_at_home(&world))
+			violated("touched, and there is no record", &e);
+	} else {
+		/* At home already, the record is needed no more. */
+		if (!record_believes(&record, &is) && !is_at_home(&world))
+			violated("the record is not believed", &e);
+		if (run(COMMAND_RELEASE, NULL, &e) != STATUS_DONE ||
+		    !is_at_home(&world) || *world.record)
+			violated("a release does not bring it home", &e);
+	}
+	record_clear(&record);
+	if (vfio_had_it(&world) &&
+	    (run(COMMAND_RELEASE, NULL, &e) != STATUS_DONE || !is_at_home(&world)))
+		violated("the next release does not leave it at home", &e);
 	world = left;
 }
 
@@ -446,10 +498,11 @@ static int try(const struct action *action, size_t from)
 
 	now_at = from;
 	world = before;
-	world.faulted |= fault.kill_at || fault.fail_at;
-	snprintf(how, sizeof(how), "%s (killed at %d, failing at %d, %d%s)", action->text,
+	world.faulted |= fault.kill_at || fault.fail_at || fault.grab_at;
+	snprintf(how, sizeof(how),
+		 "%s (killed at %d, failing at %d, %d%s; grabbed at %d)", action->text,
 		 fault.kill_at, fault.fail_at, fault.then_at,
-		 fault.then_all ? " and on" : "");
+		 fault.then_all ? " and on" : "", fault.grab_at);
 	if (action->kind == CLEAR_FLAG) {
 		world.flag = NONE_SET;
 	} else if (action->kind == UNBIND) {
@@ -471,12 +524,31 @@ static int try(const struct action *action, size_t from)
 	return points;
 }
 
+/* VFIO takes the device at each point in turn, after the write at @fail_at has failed (0:
+ * none has). A device that has neither driver nor flag, now or at home, it could take at
+ * any time. */
+static void try_with_grabs(const struct action *action, size_t from, int points,
+			   int fail_at)
+{
+	const struct world *before = &visits[from].world;
+
+	if (!vfio_has_id || (!before->driver && !before->flag) ||
+	    (!before->origin_driver && !before->origin_flag))
+		return;
+	for (int n = fail_at + 1; n <= points; n++) {
+		fault.fail_at = fail_at;
+		fault.grab_at = n;
+		try(action, from);
+	}
+}
+
 static void try_with_faults(const struct action *action, size_t from)
 {
 	int points = try(action, from);
 
 	if (visits[from].world.faulted)
 		return;
+	try_with_grabs(action, from, points, 0);
 	for (int n = 1; n <= points; n++) {
 		int with_undo;
 
@@ -487,6 +559,8 @@ static void try_with_faults(const struct action *action, size_t from)
 		try(action, from);
 		fault.fail_at = n;
 		with_undo = try(action, from);
+		if (action->kind != RELEASE) /* which is not undone */
+			try_with_grabs(action, from, with_undo, n);
 		for (int m = n + 1; m <= with_undo; m++) {
 			fault.fail_at = n;
 			fault.then_at = m;
@@ -504,13 +578,21 @@ static void walk_from(int driver, int flag)
 	world.driver = world.origin_driver = driver;
 	world.flag = world.origin_flag = flag;
 	n_visits = 0;
-	snprintf(how, sizeof(how), "from %s, flagged for %s%s", names[driver] ?: "-",
-		 names[flag] ?: "-", flagged_only ? ", bound by its flag only" : "");
+	snprintf(how, sizeof(how), "from %s, flagged for %s%s%s%s", names[driver] ?: "-",
+		 names[flag] ?: "-", flagged_only ? ", bound by its flag only" : "",
+		 vfio_has_pf ? ", its PF on VFIO" : "",
+		 vfio_has_id ? ", its id told to VFIO" : "");
 	visit(0, 0);
 	for (size_t i = 0; i < n_visits && visits[i].commands < COMMANDS; i++) {
 		for (size_t a = 0; a < ARRAY_SIZE(actions); a++)
 			try_with_faults(&actions[a], i);
 	}
+}
+
+static void walk_from_vfio(int driver, int flag)
+{
+	if (driver == VFIO || flag == VFIO)
+		walk_from(driver, flag);
 }
 
 /* --- the plan by itself -------------------------------------------------------- */
@@ -608,6 +690,18 @@ int main(void)
 	flagged_only = true;
 	for_each_binding(walk_from);
 	ok(content(), "the same, of a VF that is bound by its flag only");
+
+	flagged_only = false;
+	vfio_has_pf = true;
+	for_each_binding(walk_from_vfio);
+	ok(content(), "the same, of a VF whose PF VFIO has: there VFIO is its home");
+
+	vfio_has_pf = false;
+	vfio_has_id = true;
+	for_each_binding(walk_from);
+	ok(content(),
+	   "the same, when the kernel's choice is VFIO, which may also take it "
+	   "in between");
 	printf("# %zu runs of a command, %zu states\n", n_runs, n_worlds);
 	return done();
 }

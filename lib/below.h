@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is below a device in /sys: the functions by which the host uses it. */
+#pragma once
+
+#include "device.h"
+#include "holder.h"
+
+/* A node of the device (a disk, a sound card's stream, its serial line...). */
+struct node {
+	char *path;	 /* its syspath */
+	char *subsystem; /* block, sound, input... */
+	struct file_id file;
+};
+
+struct below {
+	struct node *node;
+	size_t n;
+	struct names interfaces; /* the syspaths of those that this /sys shows */
+	bool has_net; /* it has network interfaces, in whatever namespace they are */
+};
+
+/* What is below @dev while a host driver has it; and the multipath NVMe disks that disks
+ * of it are paths to. Nothing, while VFIO or no driver has it. Returns 0 with @below to
+ * be cleared, or -errno: a folder could not be read. */
+_must_check_ int below_read(const struct device *dev, struct below *below);
+
+void below_clear(struct below *below);
+#define _cleanup_below_ __attribute__((cleanup(below_clear)))
+
+/* The name that the kernel gives a node or an interface. */
+const char *below_name(const char *path);
+
+/* "/dev/NAME" of a node, a new string. */
+char *below_node(const struct node *node);
+
+/* Add the numbers of the nodes to @files. */
+void below_files(const struct below *below, struct file_ids *files);

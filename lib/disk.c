@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "disk.h"
+#include "sysfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* A use of the block device @number. */
+struct use {
+	dev_t number;
+	char *text;	/* "is mounted on /mnt"; NULL: */
+	char *stacked;	/* the syspath of the disk that stands on it */
+	bool by_source; /* a mount that names it as its source, under another number */
+};
+
+struct table {
+	struct use *use;
+	size_t n;
+};
+
+static void add(struct table *table, struct use use)
+{
+	table->use = reallocarray(table->use, table->n + 1, sizeof(use));
+	if (!table->use)
+		abort();
+	table->use[table->n++] = use;
+}
+
+static void table_clear(struct table *table)
+{
+	for (size_t i = 0; i < table->n; i++) {
+		free(table->use[i].text);
+		free(table->use[i].stacked);
+	}
+	free(table->use);
+}
+
+static int cannot_tell(struct error *e, const char *what, const char *where, int err)
+{
+	return error_set(e, STATUS_REFUSED, "cannot tell %s: %s: %s", what, where,
+			 strerror(err));
+}
+
+/* The block device that @node is a node of. Returns 0, also with @number 0: of none; or
+ * -errno. */
+static int node_number(const char *node, dev_t *number)
+{
+	struct stat st;
+
+	*number = 0;
+	if (stat(node, &st) < 0)
+		return -errno;
+	if (S_ISBLK(st.st_mode))
+		*number = st.st_rdev;
+	return 0;
+}
+
+/* --- mounts and swap --------------------------------------------------------------- */
+
+/* A mount, from a line of proc_pid_mountinfo(5). btrfs and others show a made-up number;
+ * and the source can be any text: that counts if the disk turns out to be opened
+ * exclusively. */
+static void add_mount(struct table *table, const char *line)
+{
+	unsigned int major, minor;
+	int start, end;
+	const char *dash = strstr(line, " - ");
+	_cleanup_free_ char *source = NULL;
+	dev_t number;
+
+	if (!dash ||
+	    sscanf(line, "%*d %*d %u:%u %*s %n%*s%n", &major, &minor, &start, &end) != 2)
+		return;
+	add(table, (struct use){.number = makedev(major, minor),
+				.text = format("is mounted on %.*s", end - start,
+					       line + start)});
+	if (major == 0 && sscanf(dash, " - %*s %ms", &source) == 1 && source[0] == '/' &&
+	    node_number(source, &number) == 0 && number)
+		add(table, (struct use){.number = number,
+					.text = format("is mounted on %.*s", end - start,
+						       line + start),
+					.by_source = true});
+}
+
+static void add_swap(struct table *table, const char *line)
+{
+	_cleanup_free_ char *node = copy(line);
+	struct use use = {0};
+
+	node[strcspn(node, " \t\n")] = '\0';
+	if (node[0] != '/' || node_number(node, &use.number) < 0 || !use.number)
+		return; /* the headings; a file, whose file system is mounted */
+	use.text = copy("is swapped on");
+	add(table, use);
+}
+
+/* Read a file in /proc, by lines. Returns 0, also if there is none, or -errno. */
+static int add_lines(struct table *table, const char *path,
+		     void (*add_line)(struct table *table, const char *line))
+{
+	FILE *file = fopen(path, "re");
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+	int err;
+
+	if (!file)
+		return -errno;
+	while (errno = 0, getline(&line, &size, file) > 0)
+		add_line(table, line);
+	err = -errno;
+	fclose(file);
+	return err;
+}
+
+/* --- loop devices --------------------------------------------------------------------
+ */
+
+/* The block device below a loop device; its name could be any text by now. Returns 0,
+ * also with @number 0: a file, or it has been detached; or -errno. */
+static int loop_number(const char *name, dev_t *number)
+{
+	_cleanup_free_ char *node = format("/dev/%s", name);
+	_cleanup_close_ int fd = open(node, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct loop_info64 info;
+
+	*number = 0;
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+		return errno == ENXIO ? 0 : -errno;
+	*number = info.lo_rdevice; /* of the kernel's making, which is ours */
+	return 0;
+}
+
+static int add_loops(struct table *table, struct error *e)
+{
+	_cleanup_names_ struct names loops = sysfs_names("/sys/class/block", "loop");
+
+	for (size_t i = 0; i < loops.n; i++) {
+		_cleanup_free_ char *path = format("/sys/class/block/%s", loops.name[i]);
+		struct use use = {0};
+		int err;
+
+		if (!sysfs_has(path, "loop/backing_file"))
+			continue;
+		err = loop_number(loops.name[i], &use.number);
+		if (err < 0)
+			return cannot_tell(e, "what is below a loop device",
+					   loops.name[i], -err);
+		use.stacked = copy(path);
+		add(table, use);
+	}
+	return 0;
+}
+
+/* --- exports ---------------------------------------------------------------------------
+ */
+
+static int number_of_path(const char *text, dev_t *number)
+{
+	return node_number(text, number);
+}
+
+/* LIO's info: "File: PATH" of a file, "Major: N Minor: N" of a block device. */
+static int number_of_info(const char *text, dev_t *number)
+{
+	const char *file = strstr(text, "File: "), *block = strstr(text, "Major: ");
+	_cleanup_free_ char *path = NULL;
+	unsigned int major, minor;
+
+	*number = 0;
+	if (block && sscanf(block, "Major: %u Minor: %u", &major, &minor) == 2)
+		*number = makedev(major, minor);
+	else if (file && sscanf(file, "File: %ms", &path) == 1)
+		return node_number(path, number);
+	return 0;
+}
+
+#define CONFIG "/sys/kernel/config/"
+
+/* Attributes that tell what is exported. The kernel has opened it, not exclusively. */
+static const struct {
+	const char *who, *attribute;
+	int (*number)(const char *text, dev_t *number);
+} exports[] = {
+	{"nvmet", CONFIG "nvmet/subsystems/*/namespaces/*/device_path", number_of_path},
+	{"LIO", CONFIG "target/core/*/*/info", number_of_info},
+	{"a USB gadget", CONFIG "usb_gadget/*/functions/mass_storage.*/lun.*/file",
+	 number_of_path},
+};
+
+static int add_export(struct table *table, const char *who, const char *path,
+		      int (*number)(const char *text, dev_t *number))
+{
+	_cleanup_free_ char *dir = copy(path);
+	_cleanup_free_ char *enabled = NULL, *text = NULL;
+	struct use use = {0};
+	int err;
+
+	*strrchr(dir, '/') = '\0';
+	enabled = sysfs_read(dir, "enable");
+	if (streq(enabled, "0"))
+		return 0;
+	text = sysfs_read(dir, strrchr(path, '/') + 1);
+	if (!text)
+		return errno == ENOENT ? 0 : -errno;
+	if (!*text)
+		return 0;
+	err = number(text, &use.number);
+	if (err < 0)
+		return err;
+	use.text = format("is exported by %s (%s)", who, dir + strlen(CONFIG));
+	add(table, use);
+	return 0;
+}
+
+static int add_exports(struct table *table, struct error *e)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(exports) && err == 0; i++) {
+		glob_t found;
+
+		if (glob(exports[i].attribute, GLOB_NOSORT, NULL, &found) != 0)
+			continue;
+		for (size_t j = 0; j < found.gl_pathc && err == 0; j++) {
+			err = add_export(table, exports[i].who, found.gl_pathv[j],
+					 exports[i].number);
+			if (err < 0)
+				cannot_tell(e, "what is exported", found.gl_pathv[j],
+					    -err);
+		}
+		globfree(&found);
+	}
+	return err < 0 ? -1 : 0;
+}
+
+/* --- a disk
+ * ------------------------------------------------------------------------------- */
+
+static int read_table(struct table *table, struct error *e)
+{
+	static const char mounts[] = "/proc/self/mountinfo", swaps[] = "/proc/swaps";
+	int err;
+
+	if ((err = add_lines(table, mounts, add_mount)) < 0)
+		return cannot_tell(e, "what is mounted", mounts, -err);
+	/* A kernel may be without swap. */
+	if ((err = add_lines(table, swaps, add_swap)) < 0 && err != -ENOENT)
+		return cannot_tell(e, "what is swapped on", swaps, -err);
+	return add_loops(table, e) < 0 ? -1 : add_exports(table, e);
+}
+
+static const char *name_of(const char *path)
+{
+	return strrchr(path, '/') + 1;
+}
+
+static void find_uses(const struct table *table, const char *path, const char *chain,
+		      bool by_source, struct names *uses);
+
+/* The disk at @path stands on the one that @chain ends with: what uses it and its
+ * partitions; or that it stands there. */
+static void find_stacked(const struct table *table, const char *path, const char *below,
+			 struct names *uses)
+{
+	_cleanup_free_ char *dm = sysfs_read(path, "dm/name");
+	_cleanup_free_ char *chain =
+		dm ? format("%s -> %s (%s)", below, name_of(path), dm)
+		   : format("%s -> %s", below, name_of(path));
+	_cleanup_names_ struct names partitions = sysfs_names(path, name_of(path));
+	size_t before = uses->n;
+
+	find_uses(table, path, chain, true, uses);
+	for (size_t i = 0; i < partitions.n; i++) {
+		_cleanup_free_ char *partition =
+			format("%s/%s", path, partitions.name[i]);
+		_cleanup_free_ char *longer =
+			format("%s -> %s", chain, partitions.name[i]);
+
+		find_uses(table, partition, longer, true, uses);
+	}
+	if (uses->n == before) {
+		_cleanup_free_ char *text =
+			format("%s is held by %s", below, name_of(path));
+
+		names_add(uses, text);
+	}
+}
+
+/* Add the uses of the disk at @path; @chain: the names from the device's own disk up to
+ * it. Those that name it as their source alone count if asked for. */
+static void find_uses(const struct table *table, const char *path, const char *chain,
+		      bool by_source, struct names *uses)
+{
+	_cleanup_free_ char *text = sysfs_read(path, "dev");
+	_cleanup_free_ char *dir = format("%s/holders", path);
+	_cleanup_names_ struct names holders = sysfs_names(dir, "");
+	unsigned int major, minor;
+
+	if (!text || sscanf(text, "%u:%u", &major, &minor) != 2)
+		return;
+	for (size_t i = 0; i < table->n; i++) {
+		const struct use *use = &table->use[i];
+		_cleanup_free_ char *what = NULL;
+
+		if (use->number != makedev(major, minor) ||
+		    (use->by_source && !by_source))
+			continue;
+		if (use->stacked) {
+			find_stacked(table, use->stacked, chain, uses);
+			continue;
+		}
+		what = format("%s %s", chain, use->text);
+		names_add(uses, what);
+	}
+	for (size_t i = 0; i < holders.n; i++) {
+		_cleanup_free_ char *holder =
+			format("/sys/class/block/%s", holders.name[i]);
+
+		find_stacked(table, holder, chain, uses);
+	}
+}
+
+/* Tries to open a disk exclusively, and the pause between two: another worker may try the
+ * same with a disk that both their devices lead to. */
+#define EXCLUSIVE_TRIES 5
+#define EXCLUSIVE_PAUSE (10 * MSEC)
+
+/* Is the file that is open a node of the block device at @path? Returns 0 or -errno. */
+static int check_node(int fd, const char *path)
+{
+	_cleanup_free_ char *number = sysfs_read(path, "dev");
+	unsigned int major, minor;
+	struct stat st;
+
+	if (!number || fstat(fd, &st) < 0)
+		return -errno;
+	if (sscanf(number, "%u:%u", &major, &minor) != 2 || !S_ISBLK(st.st_mode) ||
+	    st.st_rdev != makedev(major, minor))
+		return -ENOTBLK;
+	return 0;
+}
+
+/* Has somebody opened the disk exclusively (O_EXCL)? The kernel has, for a mount in
+ * another mount namespace, which mountinfo does not show. Returns 1, 0 or -errno. */
+static int opened_exclusively(const char *path)
+{
+	_cleanup_free_ char *node = format("/dev/%s", name_of(path));
+	_cleanup_free_ char *size = sysfs_read(path, "size");
+	_cleanup_close_ int fd = -1;
+
+	if (streq(size, "0")) /* an empty drive */
+		return 0;
+	for (char *c = node; *c; c++) {
+		if (*c == '!')
+			*c = '/';
+	}
+	for (int i = 0; i < EXCLUSIVE_TRIES; i++) {
+		fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+		if (fd >= 0)
+			return check_node(fd, path);
+		if (errno != EBUSY) /* it is empty, or gone */
+			return errno == ENOMEDIUM || errno == ENXIO || errno == ENODEV
+				       ? 0
+				       : -errno;
+		sleep_for(EXCLUSIVE_PAUSE);
+	}
+	return 1;
+}
+
+/* What the number of a mount does not tell of the disk at @path. */
+static int find_exclusive(const struct table *table, const char *path, struct names *uses,
+			  struct error *e)
+{
+	int exclusive = opened_exclusively(path);
+	size_t before = uses->n;
+
+	if (exclusive < 0)
+		return cannot_tell(e, "whether it is in use", name_of(path), -exclusive);
+	if (exclusive)
+		find_uses(table, path, name_of(path), true, uses);
+	if (exclusive && uses->n == before) {
+		_cleanup_free_ char *text =
+			format("%s is opened exclusively", name_of(path));
+
+		names_add(uses, text);
+	}
+	return 0;
+}
+
+int disk_uses(const struct names *paths, struct names *uses, struct error *e)
+{
+	struct table table __attribute__((cleanup(table_clear))) = {0};
+
+	if (paths->n && read_table(&table, e) < 0)
+		return -1;
+	for (size_t i = 0; i < paths->n; i++)
+		find_uses(&table, paths->name[i], name_of(paths->name[i]), false, uses);
+	for (size_t i = 0; i < paths->n && !uses->n; i++) {
+		if (find_exclusive(&table, paths->name[i], uses, e) < 0)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "holder.h"
+#include "sysfs.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/kcmp.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <search.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#define CANNOT_TELL "cannot tell who has it open: "
+
+/* --- files ----------------------------------------------------------------------- */
+
+void file_ids_add(struct file_ids *files, struct file_id file)
+{
+	files->file = reallocarray(files->file, files->n + 1, sizeof(file));
+	if (!files->file)
+		abort();
+	files->file[files->n++] = file;
+}
+
+void file_ids_clear(struct file_ids *files)
+{
+	free(files->file);
+	*files = (struct file_ids){0};
+}
+
+static bool same_file(struct file_id a, struct file_id b)
+{
+	return a.type == b.type && a.number == b.number;
+}
+
+static bool has_file(const struct file_ids *files, struct file_id file)
+{
+	for (size_t i = 0; i < files->n; i++) {
+		if (same_file(files->file[i], file))
+			return true;
+	}
+	return false;
+}
+
+/* --- a scan ---------------------------------------------------------------------- */
+
+/* What the child that looks tells its parent. */
+struct finding {
+	enum { FOUND, UNSEEN, ENDED } what;
+	struct holder holder;
+	char unseen[128]; /* what it could not look at, and why */
+};
+
+struct scan {
+	const struct file_ids *files;
+	int to_parent;
+	void *mapped; /* a tree of struct mapping: many processes map the same files */
+	pid_t pid;    /* whose turn it is */
+};
+
+static void tell(const struct scan *scan, const struct finding *finding)
+{
+	if (send(scan->to_parent, finding, sizeof(*finding), MSG_NOSIGNAL) < 0)
+		_exit(1);
+}
+
+/* Has the process ended meanwhile? */
+static bool is_end(int err)
+{
+	return err == ENOENT || err == ESRCH;
+}
+
+static void cannot_see(const struct scan *scan, const char *what, int err)
+{
+	struct finding finding = {.what = UNSEEN};
+
+	if (is_end(err))
+		return;
+	snprintf(finding.unseen, sizeof(finding.unseen), "/proc/%d/%s: %s", scan->pid,
+		 what, strerror(err));
+	tell(scan, &finding);
+}
+
+static void found(const struct scan *scan, struct file_id file)
+{
+	struct finding finding = {.what = FOUND,
+				  .holder = {.file = file, .pid = scan->pid}};
+	struct holder *holder = &finding.holder;
+	_cleanup_free_ char *dir = format("/proc/%d", scan->pid);
+	_cleanup_free_ char *comm = sysfs_read(dir, "comm");
+	_cleanup_free_ char *process = sysfs_process(scan->pid);
+
+	snprintf(holder->comm, sizeof(holder->comm), "%s", comm ? comm : "?");
+	if (process)
+		IGNORE(sscanf(process, "%*c %d", &holder->parent));
+	tell(scan, &finding);
+}
+
+/* What the file is, without asking the server of a network or FUSE file system, which may
+ * never answer. */
+static int look_at(int dir, const char *name, struct statx *st)
+{
+	return statx(dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+		     STATX_TYPE | STATX_INO, st);
+}
+
+/* Who is not its owner is denied even a look into a user's FUSE file system; but no node
+ * can be opened there (nodev). */
+static bool is_fuse(int dir, const char *name)
+{
+	_cleanup_free_ char *path = format("/proc/self/fd/%d/%s", dir, name);
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
+static struct file_id id_of(const struct statx *st)
+{
+	struct file_id file = {.type = st->stx_mode & S_IFMT};
+
+	if (S_ISCHR(file.type) || S_ISBLK(file.type))
+		file.number = makedev(st->stx_rdev_major, st->stx_rdev_minor);
+	else if (S_ISSOCK(file.type))
+		file.number = st->stx_ino;
+	else
+		file.type = S_IFREG; /* nobody looks for it */
+	return file;
+}
+
+/* --- descriptors ----------------------------------------------------------------- */
+
+/* The value of a line of /proc/PID/fdinfo/FD; a new string, or NULL. */
+static char *fdinfo(int fds, const char *fd, const char *key)
+{
+	_cleanup_free_ char *path = format("../fdinfo/%s", fd);
+	_cleanup_free_ char *info = sysfs_read_at(fds, path);
+	char *line = info ? strstr(info, key) : NULL;
+
+	if (!line)
+		return NULL;
+	line += strlen(key);
+	line += strspn(line, " \t");
+	line[strcspn(line, "\n")] = '\0';
+	return copy(line);
+}
+
+/* From Linux 6.18 on, the fdinfo of a VFIO device fd names the device. */
+static struct file_id vfio_device(int fds, const char *fd)
+{
+	_cleanup_free_ char *path = fdinfo(fds, fd, "vfio-device-syspath:");
+	char *end = path ? strstr(path, "/devices/") : NULL;
+	_cleanup_free_ char *here = end ? format("/sys%s", end) : NULL;
+	struct stat st;
+
+	if (!here || stat(here, &st) < 0)
+		return (struct file_id){.type = S_IFREG};
+	return (struct file_id){.number = st.st_ino};
+}
+
+static bool is_vfio_device(int fds, const char *fd)
+{
+	char link[PATH_MAX];
+	ssize_t n = readlinkat(fds, fd, link, sizeof(link) - 1);
+
+	link[n > 0 ? n : 0] = '\0';
+	return streq(link, "anon_inode:[vfio-device]");
+}
+
+static bool is_only_a_path(int fds, const char *fd)
+{
+	_cleanup_free_ char *flags = fdinfo(fds, fd, "flags:");
+
+	return flags && strtoull(flags, NULL, 8) & O_PATH;
+}
+
+static void scan_fd(struct scan *scan, int fds, const char *fd)
+{
+	struct file_id file;
+	struct statx st;
+
+	if (look_at(fds, fd, &st) < 0) {
+		int err = errno;
+
+		if (err != EACCES || !is_fuse(fds, fd))
+			cannot_see(scan, "fd", err);
+		return;
+	}
+	/* An anonymous inode has no type. */
+	if (!(st.stx_mode & S_IFMT) && is_vfio_device(fds, fd))
+		file = vfio_device(fds, fd);
+	else
+		file = id_of(&st);
+	if (has_file(scan->files, file) && !is_only_a_path(fds, fd))
+		found(scan, file);
+}
+
+/* Returns whether the process, or thread, is there and has descriptors. */
+static bool scan_fds(struct scan *scan, int process, const char *path)
+{
+	int fd = openat(process, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *fds = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+	bool any = false;
+
+	if (!fds) {
+		cannot_see(scan, path, errno);
+		return false;
+	}
+	while (errno = 0, (entry = readdir(fds))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		any = true;
+		scan_fd(scan, dirfd(fds), entry->d_name);
+	}
+	if (errno)
+		cannot_see(scan, path, errno);
+	return any;
+}
+
+/* Threads that do not share the descriptors of the one before them, as they have left
+ * them (unshare(2)) or as that one has ended. */
+static void scan_threads(struct scan *scan, int process)
+{
+	int fd = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *tasks = fd >= 0 ? fdopendir(fd) : NULL;
+	pid_t last = scan->pid;
+	struct dirent *task;
+
+	if (!tasks) {
+		cannot_see(scan, "task", errno);
+		return;
+	}
+	while ((task = readdir(tasks))) {
+		pid_t thread = atoi(task->d_name);
+		_cleanup_free_ char *path = format("task/%d/fd", thread);
+
+		if (thread == 0 || thread == scan->pid ||
+		    syscall(SYS_kcmp, last, thread, KCMP_FILES, 0, 0) == 0)
+			continue;
+		if (scan_fds(scan, process, path))
+			last = thread;
+	}
+}
+
+/* --- maps ------------------------------------------------------------------------ */
+
+struct mapping {
+	unsigned int major, minor; /* of the file system */
+	uint64_t inode;
+	struct file_id file;
+};
+
+static int compare_mappings(const void *a, const void *b)
+{
+	const struct mapping *x = a, *y = b;
+	uint64_t m = makedev(x->major, x->minor), n = makedev(y->major, y->minor);
+
+	if (m != n)
+		return m < n ? -1 : 1;
+	return (x->inode > y->inode) - (x->inode < y->inode);
+}
+
+/* Find what the process has mapped at @begin to @end. Returns 0 or -errno. */
+static int identify(int process, uint64_t begin, uint64_t end, struct file_id *file)
+{
+	_cleanup_free_ char *path = format("map_files/%" PRIx64 "-%" PRIx64, begin, end);
+	struct statx st;
+
+	*file = (struct file_id){.type = S_IFREG};
+	if (look_at(process, path, &st) == 0) {
+		*file = id_of(&st);
+		return 0;
+	}
+	return errno == EACCES && is_fuse(process, path) ? 0 : -errno;
+}
+
+static void scan_mapping(struct scan *scan, int process, const char *line)
+{
+	struct mapping *mapping = malloc(sizeof(*mapping)), **known;
+	uint64_t begin, end;
+	int err;
+
+	if (!mapping)
+		abort();
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x %" SCNu64, &begin, &end,
+		   &mapping->major, &mapping->minor, &mapping->inode) != 5 ||
+	    mapping->inode == 0) {
+		free(mapping);
+		return;
+	}
+	known = tsearch(mapping, &scan->mapped, compare_mappings);
+	if (!known)
+		abort();
+	if (*known != mapping) {
+		free(mapping);
+	} else if ((err = identify(process, begin, end, &mapping->file)) < 0) {
+		tdelete(mapping, &scan->mapped, compare_mappings);
+		free(mapping);
+		cannot_see(scan, "map_files", -err);
+		return;
+	}
+	if (has_file(scan->files, (*known)->file))
+		found(scan, (*known)->file);
+}
+
+static void scan_maps(struct scan *scan, int process)
+{
+	int fd = openat(process, "maps", O_RDONLY | O_CLOEXEC);
+	FILE *maps = fd >= 0 ? fdopen(fd, "r") : NULL;
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+
+	if (!maps) {
+		cannot_see(scan, "maps", errno);
+		return;
+	}
+	while (errno = 0, getline(&line, &size, maps) > 0)
+		scan_mapping(scan, process, line);
+	if (errno)
+		cannot_see(scan, "maps", errno);
+	fclose(maps);
+}
+
+/* --- all processes ----------------------------------------------------------------- */
+
+static void scan_process(struct scan *scan, int proc, const char *pid)
+{
+	_cleanup_close_ int process =
+		openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	scan->pid = atoi(pid);
+	if (process < 0) {
+		cannot_see(scan, "", errno);
+		return;
+	}
+	scan_fds(scan, process, "fd");
+	scan_threads(scan, process);
+	scan_maps(scan, process);
+}
+
+static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int socket)
+{
+	struct scan scan = {.files = files};
+	struct dirent *entry;
+	DIR *proc;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	scan.to_parent = detach(socket);
+	proc = opendir("/proc");
+	while (proc && (errno = 0, entry = readdir(proc))) {
+		if (isdigit((unsigned char)entry->d_name[0]))
+			scan_process(&scan, dirfd(proc), entry->d_name);
+	}
+	if (errno)
+		tell(&scan, &(struct finding){.what = UNSEEN, .unseen = "/proc"});
+	tell(&scan, &(struct finding){.what = ENDED});
+	_exit(0);
+}
+
+/* --- the parent of the scan -------------------------------------------------------- */
+
+#define LOOK_TIME (5 * SEC)
+
+static void add_holder(struct holders *holders, const struct holder *holder)
+{
+	holders->holder = reallocarray(holders->holder, holders->n + 1, sizeof(*holder));
+	if (!holders->holder)
+		abort();
+	holders->holder[holders->n++] = *holder;
+}
+
+/* Take what the child tells, until it has *@ended. Returns 0 or -1 with @e. */
+static int hear(int child, struct holders *holders, bool *ended, struct error *e)
+{
+	int64_t deadline = now() + LOOK_TIME;
+	struct pollfd pollfd = {.fd = child, .events = POLLIN};
+	struct finding finding = {0};
+	int result = 0;
+
+	for (;;) {
+		int64_t left = deadline - now();
+
+		if (left <= 0 || poll(&pollfd, 1, (int)(left / MSEC) + 1) == 0)
+			return error_set(e, STATUS_REFUSED,
+					 CANNOT_TELL "it takes too long to look");
+		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0) {
+			if (errno == EAGAIN || errno == EINTR)
+				continue;
+			return error_set(e, STATUS_REFUSED,
+					 CANNOT_TELL "who looked was killed");
+		}
+		*ended = finding.what == ENDED;
+		if (*ended)
+			return result;
+		if (finding.what == FOUND)
+			add_holder(holders, &finding.holder);
+		else if (result == 0)
+			result = error_set(e, STATUS_REFUSED, CANNOT_TELL "%s",
+					   finding.unseen);
+	}
+}
+
+int holders_find(const struct file_ids *files, struct holders *holders, struct error *e)
+{
+	bool ended = false;
+	int sockets[2], result;
+	pid_t child;
+
+	*holders = (struct holders){.at = now()};
+	for (size_t i = 0; i < files->n; i++)
+		file_ids_add(&holders->asked, files->file[i]);
+	if (!files->n)
+		return 0;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+		return error_set(e, STATUS_REFUSED, CANNOT_TELL "%s", strerror(errno));
+	child = fork();
+	if (child == 0)
+		scan_all(files, sockets[1]);
+	close(sockets[1]);
+	result = child < 0 ? error_set(e, STATUS_REFUSED, CANNOT_TELL "cannot fork: %s",
+				       strerror(errno))
+			   : hear(sockets[0], holders, &ended, e);
+	close(sockets[0]);
+	if (child > 0 && !ended) /* it may be stuck: it is not waited for */
+		kill(child, SIGKILL);
+	if (child > 0)
+		waitpid(child, NULL, ended ? 0 : WNOHANG);
+	return result;
+}
+
+void holders_clear(struct holders *holders)
+{
+	file_ids_clear(&holders->asked);
+	free(holders->holder);
+	*holders = (struct holders){0};
+}
+
+bool holders_know(const struct holders *holders, const struct file_ids *files)
+{
+	for (size_t i = 0; i < files->n; i++) {
+		if (!has_file(&holders->asked, files->file[i]))
+			return false;
+	}
+	return true;
+}
+
+char *holders_text(const struct holders *holders, const struct file_ids *files)
+{
+	char *text = NULL;
+	pid_t last = 0; /* the holders of a process are one behind the other */
+
+	for (size_t i = 0; i < holders->n; i++) {
+		const struct holder *holder = &holders->holder[i];
+
+		if (holder->pid == last || !has_file(files, holder->file))
+			continue;
+		last = holder->pid;
+		append(&text, ", ", "%s (pid %d)", holder->comm, holder->pid);
+	}
+	return text;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "netns.h"
+#include "sysfs.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#define OWN "/proc/thread-self/ns/net"
+#define NAMED "/run/netns"
+#define MOUNTS "/proc/thread-self/mountinfo"
+
+int netns_cannot_tell(const struct netns *ns, int error, struct error *e)
+{
+	return error_set(e, STATUS_REFUSED, "cannot tell who uses its interfaces%s: %s",
+			 ns ? ns->where : "",
+			 error == EINTR ? "it changes all the time" : strerror(error));
+}
+
+void netns_list_free(struct netns_list *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		free(list->ns[i].path);
+		free(list->ns[i].where);
+	}
+	free(list->ns);
+	*list = (struct netns_list){0};
+}
+
+static bool has(const struct netns_list *list, ino_t inode)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->ns[i].inode == inode)
+			return true;
+	}
+	return false;
+}
+
+/* Takes @path and @where. */
+static void add(struct netns_list *list, ino_t inode, char *path, char *where)
+{
+	_cleanup_free_ char *own_path = path, *own_where = where;
+
+	if (has(list, inode))
+		return;
+	list->ns = reallocarray(list->ns, list->n + 1, sizeof(*list->ns));
+	if (!list->ns)
+		abort();
+	list->ns[list->n++] = (struct netns){inode, copy(path), copy(where)};
+}
+
+/* What tells of a namespace may go while it is looked at. */
+static bool has_ended(int error)
+{
+	return error == ENOENT || error == ESRCH;
+}
+
+/* Add the namespace that is mounted on, or that a link leads to, @path. */
+static int add_mounted(struct netns_list *list, const char *path, const char *name,
+		       struct error *e)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0 && has_ended(errno))
+		return 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set(e, STATUS_REFUSED,
+				 "cannot tell who uses its interfaces: %s: %s", path,
+				 strerror(errno));
+	/* A file from before a mount, or a namespace of another kind, is none. */
+	if (ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET)
+		add(list, st.st_ino, copy(path),
+		    format(" in network namespace %s", name));
+	return 0;
+}
+
+static int add_named(struct netns_list *list, struct error *e)
+{
+	_cleanup_names_ struct names names = sysfs_names(NAMED, "");
+	int r = 0;
+
+	for (size_t i = 0; i < names.n; i++) {
+		_cleanup_free_ char *path = format(NAMED "/%s", names.name[i]);
+
+		if (add_mounted(list, path, names.name[i], e) < 0)
+			r = -1;
+	}
+	return r;
+}
+
+/* Add the namespace that a process is in. */
+static int add_of_process(struct netns_list *list, const char *pid, struct error *e)
+{
+	_cleanup_free_ char *process = format("/proc/%s", pid);
+	_cleanup_free_ char *path = format("%s/ns/net", process);
+	_cleanup_free_ char *comm = NULL, *where = NULL;
+	struct stat st;
+	int err = stat(path, &st) < 0 ? errno : 0;
+
+	if (has_ended(err) || (err == 0 && has(list, st.st_ino)))
+		return 0;
+	comm = sysfs_read(process, "comm");
+	where = format(" in the network namespace of %s (pid %s)", comm ? comm : "?",
+		       pid);
+	if (err)
+		return netns_cannot_tell(&(struct netns){.where = where}, err, e);
+	add(list, st.st_ino, copy(path), copy(where));
+	return 0;
+}
+
+static int add_of_processes(struct netns_list *list, struct error *e)
+{
+	_cleanup_closedir_ DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+	int r = proc ? 0 : netns_cannot_tell(NULL, errno, e);
+
+	while (proc && (entry = readdir(proc))) {
+		if (isdigit((unsigned char)*entry->d_name) &&
+		    add_of_process(list, entry->d_name, e) < 0)
+			r = -1;
+	}
+	return r;
+}
+
+/* Undo what mountinfo makes of a space and its like: \040. */
+static void unescape(char *path)
+{
+	char *to = path;
+
+	for (const char *from = path; *from; from++) {
+		unsigned int c;
+
+		if (sscanf(from, "\\%3o", &c) == 1) {
+			*to++ = (char)c;
+			from += 3;
+		} else {
+			*to++ = *from;
+		}
+	}
+	*to = '\0';
+}
+
+/* Namespaces that are mounted anywhere (proc_pid_mountinfo(5)). */
+static int add_mounts(struct netns_list *list, struct error *e)
+{
+	FILE *file = fopen(MOUNTS, "re");
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+	int r = 0;
+
+	if (!file)
+		return error_set(e, STATUS_REFUSED,
+				 "cannot tell who uses its interfaces: " MOUNTS ": %s",
+				 strerror(errno));
+	while (getline(&line, &size, file) > 0) {
+		_cleanup_free_ char *path = NULL;
+
+		if (!strstr(line, " - nsfs ") ||
+		    sscanf(line, "%*s %*s %*s net:[%*[0-9]] %ms", &path) != 1)
+			continue;
+		unescape(path);
+		if (add_mounted(list, path, path, e) < 0)
+			r = -1;
+	}
+	fclose(file);
+	return r;
+}
+
+int netns_find(struct netns_list *list, struct error *e)
+{
+	struct stat st = {0};
+	int r = 0;
+
+	/* A kernel without network namespaces has only this one. */
+	if (stat(OWN, &st) < 0 && errno != ENOENT)
+		r = netns_cannot_tell(NULL, errno, e);
+	add(list, st.st_ino, copy(OWN), copy(""));
+	if (add_named(list, e) < 0)
+		r = -1;
+	if (add_of_processes(list, e) < 0)
+		r = -1;
+	if (add_mounts(list, e) < 0)
+		r = -1;
+	return r;
+}
+
+/* Open @path if it is this namespace. Returns an fd, or -errno; ESRCH: it is not. */
+static int open_as(const char *path, ino_t inode)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return has_ended(errno) ? -ESRCH : -errno;
+	if (fstat(fd, &st) == 0 && st.st_ino == inode)
+		return fd;
+	close(fd);
+	return -ESRCH;
+}
+
+int netns_open(const struct netns *ns)
+{
+	_cleanup_names_ struct names pids = {0};
+	int fd = open_as(ns->path, ns->inode);
+
+	if (fd != -ESRCH)
+		return fd;
+	/* The process has ended, or the name has gone: another process may be in it. */
+	pids = sysfs_names("/proc", "");
+	for (size_t i = 0; i < pids.n && fd < 0; i++) {
+		_cleanup_free_ char *path = format("/proc/%s/ns/net", pids.name[i]);
+
+		if (isdigit((unsigned char)*pids.name[i]))
+			fd = open_as(path, ns->inode);
+	}
+	return fd < 0 ? -ESRCH : fd;
+}
+
+void netns_view_close(struct netns_view *view)
+{
+	if (view->netlink)
+		mnl_socket_close(view->netlink);
+	if (view->packets)
+		fclose(view->packets);
+	*view = (struct netns_view){0};
+}
+
+/* Open what is to be asked in the namespace that this process is in. Returns 0 or
+ * -errno. */
+static int open_view(struct netns_view *view)
+{
+	/* Without it, none of its files would be no sign. */
+	if (access("/proc/thread-self/net", F_OK) < 0)
+		return -errno;
+	view->packets = fopen("/proc/thread-self/net/packet", "re");
+	if (!view->packets && errno != ENOENT)
+		return -errno;
+	view->netlink = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	if (!view->netlink || mnl_socket_bind(view->netlink, 0, MNL_SOCKET_AUTOPID) < 0)
+		return -errno;
+	return 0;
+}
+
+int netns_look(const struct netns *ns, struct netns_view *view, struct error *e)
+{
+	_cleanup_close_ int own = -1, fd = -1;
+	int r;
+
+	if (!*ns->where) {
+		r = open_view(view);
+		return r < 0 ? netns_cannot_tell(ns, -r, e) : 0;
+	}
+	fd = netns_open(ns);
+	if (fd == -ESRCH)
+		return 0;
+	own = open(OWN, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || own < 0 || setns(fd, CLONE_NEWNET) < 0)
+		return netns_cannot_tell(ns, fd < 0 ? -fd : errno, e);
+	r = open_view(view);
+	if (setns(own, CLONE_NEWNET) < 0)
+		return error_set(e, STATUS_REFUSED,
+				 "cannot come back to the own network namespace: %s",
+				 strerror(errno));
+	return r < 0 ? netns_cannot_tell(ns, -r, e) : 0;
+}

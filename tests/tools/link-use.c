@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * link-use INTERFACE packet|xdp FILE: uses a network interface that may have no address.
+ *
+ * packet: listens to it with a packet socket. xdp: puts an XDP program on it, which
+ * passes all packets. Then makes FILE, and goes on until a signal ends it.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int die(const char *what)
+{
+	fprintf(stderr, "link-use: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void listen_to(unsigned int interface)
+{
+	struct sockaddr_ll address = {.sll_family = AF_PACKET,
+				      .sll_protocol = htons(ETH_P_ALL),
+				      .sll_ifindex = (int)interface};
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	if (fd < 0 || bind(fd, (const void *)&address, sizeof(address)) < 0)
+		die("packet");
+}
+
+static int bpf(int command, union bpf_attr *attr)
+{
+	return (int)syscall(SYS_bpf, command, attr, sizeof(*attr));
+}
+
+static void put_xdp(unsigned int interface)
+{
+	static const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K,
+		 .dst_reg = BPF_REG_0,
+		 .imm = XDP_PASS},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	union bpf_attr load = {.prog_type = BPF_PROG_TYPE_XDP,
+			       .insn_cnt = sizeof(pass) / sizeof(*pass),
+			       .insns = (uintptr_t)pass,
+			       .license = (uintptr_t) ""};
+	union bpf_attr link = {.link_create = {.target_ifindex = interface,
+					       .attach_type = BPF_XDP,
+					       .flags = XDP_FLAGS_SKB_MODE}};
+	int program = bpf(BPF_PROG_LOAD, &load);
+
+	if (program < 0)
+		die("BPF_PROG_LOAD");
+	link.link_create.prog_fd = (uint32_t)program;
+	if (bpf(BPF_LINK_CREATE, &link) < 0)
+		die("BPF_LINK_CREATE");
+}
+
+int main(int argc, char *argv[])
+{
+	unsigned int interface = argc == 4 ? if_nametoindex(argv[1]) : 0;
+
+	if (!interface)
+		die("usage: link-use INTERFACE packet|xdp FILE");
+	if (strcmp(argv[2], "packet") == 0)
+		listen_to(interface);
+	else
+		put_xdp(interface);
+	if (open(argv[3], O_CREAT | O_WRONLY, 0600) < 0)
+		die(argv[3]);
+	pause();
+}
