@@ -247,8 +247,9 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 
 	promise "a name of any length"
 	for length in 64 65 255 256 4096 100000; do
-		printf -v name "%${length}s" ''
-		name=${name// /x}
+		name=x
+		while ((${#name} < length)); do name+=$name; done
+		name=${name:0:length}
 		misuse "no such device" pin -n "$name"
 		((${#stderr} < 200))
 		misuse "no such device" pin -n "platform/$name"
