@@ -66,16 +66,14 @@ start_shell() {
 		. /usr/share/bash-completion/bash_completion
 		. "$HERE/completion/vfio-bind"
 		while IFS= read -r COMP_LINE; do
-			(
-				COMP_POINT=${#COMP_LINE}
-				# Split as readline does it: "=" and ":" are words of their own.
-				split=${COMP_LINE//:/ : } split=${split//=/ = }
-				read -ra COMP_WORDS <<<"$split"
-				if [[ $COMP_LINE == *[\ ] ]]; then COMP_WORDS+=(""); fi
-				COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-				_vfio_bind vfio-bind "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
-				((${#COMPREPLY[@]} == 0)) || printf "%s\n" "${COMPREPLY[@]}"
-			) </dev/null
+			COMP_POINT=${#COMP_LINE} COMPREPLY=()
+			# Split as readline does it: "=" and ":" are words of their own.
+			words=${COMP_LINE//:/ : } words=${words//=/ = }
+			read -ra COMP_WORDS <<<"$words"
+			if [[ $COMP_LINE == *[\ ] ]]; then COMP_WORDS+=(""); fi
+			COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+			_vfio_bind vfio-bind "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}" </dev/null
+			((${#COMPREPLY[@]} == 0)) || printf "%s\n" "${COMPREPLY[@]}"
 			echo end
 		done' 2>"$BATS_TEST_TMPDIR/stderr" 3>&-; }
 }
