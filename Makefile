@@ -33,8 +33,11 @@ $(BUILD)/tools/%: tests/tools/%.c Makefile
 	@mkdir -p $(@D)
 	$(LINK.c) -o $@ $<
 
-# Tests of functions.
-unit: $(UNITS)
+# Tests of functions; and what tests of the program run in its place (tests/server.c).
+unit: $(UNITS) $(BUILD)/vfio-bind-server
+
+$(BUILD)/vfio-bind-server: $(BUILD)/tests/server.o $(OBJECTS)
+	$(LINK.c) -Wl,--wrap=main -o $@ $^ $(LDLIBS)
 
 # Each __wrap_NAME() of a unit test takes the place of lib/'s NAME().
 wraps = $(shell grep -o '\b__wrap_[a-z_]*' $(1) | sort -u | sed 's/__wrap_/-Wl,--wrap=/')
@@ -43,7 +46,7 @@ $(UNITS): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(filter $(BUILD)/lib/%,$(OBJ
 	@mkdir -p $(@D)
 	$(LINK.c) $(call wraps,tests/unit/$*.c) -o $@ $^ $(LDLIBS)
 
--include $(OBJECTS:.o=.d) $(UNITS:$(BUILD)/%=$(BUILD)/tests/%.d)
+-include $(OBJECTS:.o=.d) $(UNITS:$(BUILD)/%=$(BUILD)/tests/%.d) $(BUILD)/tests/server.d
 
 check:
 	tests/check

@@ -5,9 +5,10 @@
 # any has failed, or none has passed.
 summarize() {
 	local passed failed skipped summary
-	passed=$(cat "$1"/* | grep -E '^ok ' | grep -vc '# skip' || :)
-	failed=$(cat "$1"/* | grep -c '^not ok ' || :)
-	skipped=$(cat "$1"/* | grep -E '^ok ' | grep -c '# skip' || :)
+	read -r passed failed skipped < <(awk '
+		/^not ok / { failed++ }
+		/^ok / { if (/# skip/) skipped++; else passed++ }
+		END { print passed + 0, failed + 0, skipped + 0 }' "$1"/*)
 	summary="$passed passed, $failed failed"
 	if ((skipped)); then
 		echo "Skipped:"

@@ -152,9 +152,9 @@ attempt() {
 # it goes on until the process has ended by itself, so that it was killed at each.
 sweep_calls() {
 	local every=$stride all=${made["$process $kind"]} sure first call status=0 here=0
-	# What it makes for sure. How often it asks for news varies, or what others are at; and
-	# with a group, how often it is its turn.
-	sure=$((${#members[@]} == 1 ? all : (all + 1) / 2))
+	# What it makes for sure. How often it asks for news varies, or what others are at, or a
+	# module that is still being loaded; and with a group, how often it is its turn.
+	sure=$((${#members[@]} == 1 ? all - all / 10 : (all + 1) / 2))
 	if [[ $kind == other ]]; then every=$((stride * OTHERS)) sure=$(((least + 1) / 2)); fi
 	first=$((luck % (every < sure ? every : sure) + 1 + turn * every))
 	for ((call = first; every == 1 || call <= all; call += turns * every)); do

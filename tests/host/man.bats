@@ -1,63 +1,107 @@
 # The man page, README, --help and the sources tell the same.
 
+# Each fact is a line, and those that two sources tell are compared.
+# shellcheck disable=SC2154 # serve() sets status
+
+load ../shared
+
 setup_file() {
-	HERE=$(realpath "$BATS_TEST_DIRNAME/../..")
-	REAL=$(cd "$HERE" && realpath -e "${VFIO_BIND:-build/vfio-bind}")
-	export HERE REAL
-	unset ARGP_HELP_FMT
+	local command
+	locate_program
+	start_server "$BATS_FILE_TMPDIR/out"
 	# As it is read, without overstrikes; wide, so that no line is broken.
 	mandoc -T ascii -O width=500 "$HERE/man/vfio-bind.8" | sed 's/.\x08//g' \
 		>"$BATS_FILE_TMPDIR/man"
-	# Of all and of each command: its --help, and from it the options, one a line, as
-	# "-t, --timeout=SECONDS", sorted.
-	local command
-	for command in '' list pin handoff release; do
-		"$REAL" ${command:+"$command"} --help >"$BATS_FILE_TMPDIR/help-$command"
-		sed -nE 's/^ +((-., )?--[a-z-]+(=[A-Z]+)?).*/\1/p' "$BATS_FILE_TMPDIR/help-$command" |
-			sort >"$BATS_FILE_TMPDIR/options-$command"
+	awk -v folder="$BATS_FILE_TMPDIR" '
+		/^[A-Z]/ { file = folder "/section " $0 }
+		/^ / { print >file }' "$BATS_FILE_TMPDIR/man"
+	# What each command's --help says; with no command in help-none.
+	for command in none list pin handoff release; do
+		vfio_bind ${command/none/} --help
+		((status == 0))
+		echo "$output" >"$BATS_FILE_TMPDIR/help-$command"
 	done
 }
 
-setup() {
-	bats_require_minimum_version 1.5.0
-	PATH=${REAL%/*}:$PATH
-	commands=(list pin handoff release)
+# vfio_bind ARGUMENT...: runs it, and sets status and output.
+vfio_bind() {
+	serve "$@"
+	IFS= read -rd '' output <"$BATS_FILE_TMPDIR/out" || :
+	output=${output%$'\n'}
 }
 
-# section NAME: its lines in the man page.
-section() {
-	sed -n "/^$1\$/,/^[A-Z]/{//!p}" "$BATS_FILE_TMPDIR/man"
-}
-
-# same WHAT ONE OTHER: two texts, and neither is empty.
-same() {
-	if [[ ! $2 || $2 != "$3" ]]; then
-		echo "$1:" && diff <(echo "$2") <(echo "$3")
-		return 1
-	fi
-}
-
-# man_options COMMAND: those that the man page says it has. A heading tells whose options
-# follow; "(handoff, release)" before the text of one tells that it is theirs alone.
-man_options() {
-	section OPTIONS | awk -v command="$1" '
-		function owned() {
-			return (" " owners " ") ~ (" (" command "|all) ")
+# facts_of_help: prints what the --help texts tell, sorted. The options of a synopsis are those
+# that not all commands have: the short one if there is one, else the long one.
+facts_of_help() {
+	awk '
+		FNR == 1 {
+			command = FILENAME
+			sub(/.*help-/, "", command)
+			part = ""
+			if (command != "none")
+				print "synopsis of " command
 		}
-		function flush() {
-			if (option && owned())
-				print option
+		/^[A-Z][a-z]*:$/ { part = $1 }
+		part == "Commands:" && /^  [a-z]/ { print "command " $1 }
+		part == "Columns:" && /^  / { print "column " ++columns " " $1 }
+		match($0, /^ +(-., )?--[a-z-]+(=[A-Z]+)?/) {
+			option = substr($0, 1, RLENGTH)
+			sub(/^ +/, "", option)
+			print "option of " command ": " option
+			if (command == "none") {
+				common[option] = 1
+			} else if (!(option in common)) {
+				sub(/, .*|=.*/, "", option)
+				print "synopsis of " command ": " option
+			}
+		}
+		match($0, /\(default [0-9]+\)/) {
+			print "time-out of " command " " substr($0, RSTART + 9, RLENGTH - 10)
+		}' "$BATS_FILE_TMPDIR"/help-{none,list,pin,handoff,release} | sort
+}
+
+# facts_of_man: the same of the man page. Of the options, a heading tells whose options follow;
+# "(handoff, release)" before the text of one tells that it is theirs alone.
+facts_of_man() {
+	awk '
+		function end_option(   i, n, names) {
+			n = option ? split(owners ~ /all/ ? all : owners, names, " ") : 0
+			for (i = 1; i <= n; i++)
+				print "option of " names[i] ": " option
 			option = ""
 		}
+		function synopsis(   i, word) {
+			print "synopsis of " $2
+			while (match($0, /[ \[]--?[A-Za-z-]+/)) {
+				word = substr($0, RSTART + 1, RLENGTH - 1)
+				$0 = substr($0, RSTART + RLENGTH)
+				if (word ~ /^--/)
+					print "synopsis of " command ": " word
+				else for (i = 2; i <= length(word); i++)
+					print "synopsis of " command ": -" substr(word, i, 1)
+			}
+		}
+		BEGIN { all = "none list pin handoff release" }
+		/^[A-Z]/ {
+			end_option()
+			section = $0
+		}
+		section == "SYNOPSIS" && /^ / {
+			command = $2
+			synopsis()
+		}
+		section == "COMMANDS" && /^     [a-z]+ / { print "command " $1 }
+		section == "COLUMNS" && /^     [A-Z]+( |$)/ { print "column " ++columns " " $1 }
+		section != "OPTIONS" { next }
 		/^   Options of / {
-			flush()
+			end_option()
 			sub(/^   Options of /, "")
 			gsub(/,| and /, " ")
 			heading = $0
 			next
 		}
 		/^     -/ {
-			flush()
+			end_option()
 			option = substr($0, 6)
 			sub(/-h, /, "", option)
 			owners = heading
@@ -69,137 +113,119 @@ man_options() {
 			gsub(/[(),]/, " ", owners)
 		}
 		{ first = 0 }
-		END { flush() }' | sort
+		match($0, /The default is [0-9]+\./) {
+			n = split(owners, names, " ")
+			for (i = 1; i <= n; i++)
+				print "time-out of " names[i] " " substr($0, RSTART + 15, RLENGTH - 16)
+		}' "$BATS_FILE_TMPDIR/man" | sort -u
 }
 
-@test "the man page is clean" {
+# section NAME: sets text to its lines in the man page.
+section() {
+	text=''
+	IFS= read -rd '' text <"$BATS_FILE_TMPDIR/section $1" || [[ $text ]]
+}
+
+# matches REGEX TEXT: sets found to the first group of each line that matches.
+matches() {
+	local line
+	found=()
+	while IFS= read -r line; do
+		[[ ! $line =~ $1 ]] || found+=("${BASH_REMATCH[1]}")
+	done <<<"$2"
+}
+
+@test "the man page is clean, and tells what --help does" {
+	local kind help page
+
+	promise "the man page is clean"
 	run mandoc -T lint -W warning "$HERE/man/vfio-bind.8"
 	[[ $status == 0 && ! $output ]]
+
+	promise "it has the commands, options, columns and the default time-out of --help"
+	help=$(facts_of_help)
+	page=$(facts_of_man)
+	for kind in 'command' 'option of none:' 'synopsis of '{list,pin,handoff,release}: \
+		'column 7' 'time-out of handoff'; do
+		[[ $'\n'$help == *$'\n'"$kind "* ]] || { echo "--help: no $kind" && return 1; }
+	done
+	diff -U 0 --label='--help' --label='the man page' <(echo "$help") <(echo "$page")
 }
 
-@test "the man page has what one looks for" {
-	local name
-	for name in NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS COLUMNS FILES 'EXIT STATUS' \
+@test "the man page, the README and the sources tell the same" {
+	local text readme source command operands option options known=' ' file found
+
+	IFS= read -rd '' readme <"$HERE/README.md" || :
+
+	promise "the man page has what one looks for"
+	for text in NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS COLUMNS FILES 'EXIT STATUS' \
 		EXAMPLES 'SEE ALSO'; do
-		[[ $(section "$name") ]] || { echo "no $name" && return 1; }
+		section "$text"
 	done
-}
+	section COLUMNS
+	[[ $text == *'The first seven are the default'* ]] # tests/host/usage.bats shows that
 
-@test "its commands are those of --help" {
-	same commands \
-		"$(vfio-bind --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | sort)" \
-		"$(section COMMANDS | sed -n 's/^     \([a-z][a-z]*\) .*/\1/p' | sort)"
-	same synopsis "$(printf '%s\n' "${commands[@]}" | sort)" \
-		"$(section SYNOPSIS | awk 'NF { print $2 }' | sort -u)"
-}
-
-@test "its options are those of each command's --help" {
-	local command
-	for command in "${commands[@]}"; do
-		same "$command" "$(<"$BATS_FILE_TMPDIR/options-$command")" "$(man_options "$command")"
-	done
-	# and those before the command are of all commands
-	same vfio-bind "$(<"$BATS_FILE_TMPDIR/options-")" "$(man_options 'no command')"
-}
-
-# The short one of each option that has one, else the long one.
-@test "its synopsis has each command's options" {
-	local command
-	for command in "${commands[@]}"; do
-		same "$command" \
-			"$(comm -23 "$BATS_FILE_TMPDIR/"{"options-$command",options-} |
-				sed -E 's/^-(.), .*/-\1/; s/=.*//' | sort)" \
-			"$(section SYNOPSIS | grep "^ *vfio-bind $command " |
-				grep -Eo -- '(^|[ [])--?[A-Za-z-]+' | tr -d ' [' |
-				awk '/^--/ { print; next }
-					{ for (i = 2; i <= length; i++) print "-" substr($0, i, 1) }' |
-				sort -u)"
-	done
-}
-
-@test "its columns are those of list --help, in that order" {
-	local help page
-	help=$(vfio-bind list --help | sed '1,/^Columns:/d' | awk '{ print $1 }')
-	page=$(section COLUMNS | sed -nE 's/^     ([A-Z]+)( .*)?$/\1/p')
-	same columns "$help" "$page"
-	section COLUMNS | grep -q 'The first seven are the default'
-	run vfio-bind list --bus=platform
-	[[ ${#lines[@]} -gt 0 ]] || skip "this host has no platform device"
-	# shellcheck disable=SC2086
-	same default "$(head -n 7 <<<"$page")" "$(printf '%s\n' ${lines[0]})"
-}
-
-@test "its exit statuses are those of the source, and of the README" {
-	local source
+	promise "its exit statuses are those of the source, and of the README"
 	source=$(sed -n '/^enum status {/,/^}/s/.*= \([0-9]*\),.*/\1/p' "$HERE/lib/error.h")
-	same "man page" "$source" "$(section 'EXIT STATUS' | sed -nE 's/^     ([0-9])( .*)?$/\1/p')"
-	[[ -e $HERE/README.md ]] || skip "no README"
-	same README "$source" "$(sed -n 's/^| \([0-9]\) |.*/\1/p' "$HERE/README.md")"
-}
+	[[ $source ]]
+	section 'EXIT STATUS'
+	matches '^     ([0-9])( |$)' "$text"
+	diff -U 0 --label=error.h --label='the man page' <(echo "$source") \
+		<(printf '%s\n' "${found[@]}")
+	diff -U 0 --label=error.h --label=README <(echo "$source") \
+		<(sed -n 's/^| \([0-9]\) |.*/\1/p' "$HERE/README.md")
 
-@test "its default time-out is that of --help" {
-	same default "$(vfio-bind handoff --help | sed -n 's/.*(default \([0-9]*\)).*/\1/p')" \
-		"$(section OPTIONS | sed -n 's/.*The default is \([0-9]*\)\..*/\1/p')"
-}
-
-@test "its files are those that the program knows" {
-	local file files
-	files=$(section FILES | sed -n 's:^     \(/run/.*/\)BUS\:NAME$:\1:p')
-	(($(wc -l <<<"$files") == 2))
-	for file in $files; do
-		run grep -axF "${file%/}" <(tr '\0' '\n' <"$REAL")
-		((status == 0)) || { echo "$file" && return 1; }
+	promise "its files are those that the program knows"
+	section FILES
+	matches '^     (/run/.*)/BUS:NAME$' "$text"
+	((${#found[@]} == 2))
+	for file in "${found[@]}"; do
+		grep -qazxF "$file" "$REAL" || { echo "$file" && return 1; }
 	done
-}
 
-# With --help at the end the options before it are parsed, and nothing is done.
-@test "its examples, and those of the README, are understood" {
-	local example examples words
-	examples=$(section EXAMPLES | sed -nE 's/^ +[#$] vfio-bind //p')
-	(($(wc -l <<<"$examples") >= 5))
-	if [[ -e $HERE/README.md ]]; then
-		examples+=$'\n'$(sed -nE 's/^ +[#$] vfio-bind //p' "$HERE/README.md")
-	fi
-	while read -r example; do
-		read -ra words <<<"$example"
-		status=0
-		vfio-bind "${words[@]}" --help >/dev/null 2>"$BATS_TEST_TMPDIR/stderr" || status=$?
-		if [[ $status != 0 || -s $BATS_TEST_TMPDIR/stderr ]]; then
-			echo "vfio-bind $example: status $status: $(<"$BATS_TEST_TMPDIR/stderr")"
+	# With --help at the end the options before it are parsed, and nothing is done.
+	promise "its examples, and those of the README, are understood"
+	section EXAMPLES
+	matches '^ +[#$] vfio-bind (.*)' "$text"
+	((${#found[@]} >= 5))
+	matches '^ +[#$] vfio-bind (.*)' "$text"$'\n'"$readme"
+	for command in "${found[@]}"; do
+		# shellcheck disable=SC2086
+		vfio_bind $command --help
+		if [[ $status != 0 || $output != "Usage: "* ]]; then
+			echo "vfio-bind $command: status $status: $output"
 			return 1
 		fi
-	done <<<"$examples"
-}
-
-@test "the README's commands are those of --help" {
-	[[ -e $HERE/README.md ]] || skip "no README"
-	local command operands summary
-	for command in "${commands[@]}"; do
-		operands=$(sed -n "1s/^Usage: vfio-bind $command \[OPTION...\] //p" \
-			"$BATS_FILE_TMPDIR/help-$command")
-		summary=$(sed -n "s/^  $command  *//p" "$BATS_FILE_TMPDIR/help-")
-		[[ $operands && $summary ]]
-		grep -Eq "^ +vfio-bind $command +" "$HERE/README.md"
-		run grep -E "^ +vfio-bind $command +" "$HERE/README.md"
-		[[ $output == *" $operands "* ]] || { echo "$command $operands" && return 1; }
 	done
-}
 
-@test "the README's options are those of --help" {
-	[[ -e $HERE/README.md ]] || skip "no README"
-	local known options
-	known=$(grep -Eho -- '--[a-z-]+' "$BATS_FILE_TMPDIR"/options-?* | sort -u)
+	promise "the README's commands are those of --help, with their operands"
+	for command in list pin handoff release; do
+		read -r text <"$BATS_FILE_TMPDIR/help-$command"
+		operands=${text#"Usage: vfio-bind $command [OPTION...] "}
+		[[ $operands != "$text" ]]
+		if [[ ! $readme =~ $'\n'\ +"vfio-bind $command "\ *"$operands " ]]; then
+			echo "not in the README: $command $operands"
+			return 1
+		fi
+	done
+
+	promise "the README's options are those of --help"
+	known=$(cat "$BATS_FILE_TMPDIR"/help-*)
 	# those in backquotes, and those of a call of the program
-	options=$({
-		grep -Eo '`--[a-z-]+' "$HERE/README.md"
-		grep -E 'vfio-bind (list|pin|handoff|release) ' "$HERE/README.md" | grep -Eo ' --[a-z-]+'
-	} | tr -d '` ' | sort -u)
+	options=$(awk '
+		/vfio-bind (list|pin|handoff|release) / { gsub(/ --/, "`--") }
+		{
+			while (match($0, /`--[a-z-]+/)) {
+				print substr($0, RSTART + 1, RLENGTH - 1)
+				$0 = substr($0, RSTART + RLENGTH)
+			}
+		}' "$HERE/README.md")
 	[[ $options ]]
-	run comm -13 <(echo "$known") <(echo "$options")
-	[[ ! $output ]]
-}
+	for option in $options; do
+		[[ $known =~ \ "$option"[\ =$'\n'] ]] || { echo "$option" && return 1; }
+	done
 
-@test "the licence is there, and each source names it" {
+	promise "the licence is there, and each source names it"
 	grep -q 'GNU LESSER GENERAL PUBLIC LICENSE' "$HERE/LICENSE"
 	grep -q 'Version 2.1, February 1999' "$HERE/LICENSE"
 	run grep -L 'SPDX-License-Identifier: LGPL-2.1-or-later' "$HERE"/*.c "$HERE"/lib/*.[ch] \

@@ -1,52 +1,62 @@
 #!/usr/bin/env bats
 # lib/KERNEL.md names tests and functions: they are there.
 
-# Each test is a subshell; and a backtick of the page is no command.
-# shellcheck disable=SC2016,SC2030,SC2031
-
-setup() {
-	cd "$BATS_TEST_DIRNAME/../.." || return
-	text=$(tr -s '\n ' ' ' <lib/KERNEL.md)
-	missing=''
-}
-
-# named PATTERN...: what of the page matches one of them, in its order.
-named() {
-	grep -oE "$(IFS='|' && echo "$*")" <<<"$text"
-}
-
-@test "each test that KERNEL.md names is in each file that it is said to be in" {
-	local token file files=() ended=1 n=0
-	while IFS= read -r token; do
-		if [[ $token == \`* ]]; then
-			((!ended)) || files=()
-			ended=0
-			files+=("tests/${token//\`/}")
-			continue
-		fi
-		ended=1
-		for file in "${files[@]}"; do
-			n=$((n + 1))
-			grep -qxF "@test $token {" "$file" || missing+="$file: $token"$'\n'
-		done
-	done < <(named '`[a-z]+/[a-z]+\.bats`' '"[^"]+"')
-	echo "$missing"
-	[[ ! $missing ]]
-	((n > 40))
-}
-
-@test "each function that KERNEL.md names is in the file that it is said to be in" {
-	local token file='' n=0
-	while IFS= read -r token; do
-		if [[ $token == *.c ]]; then
-			file=lib/$token
-			continue
-		fi
-		n=$((n + 1))
-		token=${token//[\`()]/}
-		grep -qE "^[a-z].*\b$token\(" "$file" || missing+="$file: $token()"$'\n'
-	done < <(named '[a-z]+\.c' '`[a-z_]+\(\)`')
-	echo "$missing"
-	[[ ! $missing ]]
-	((n > 30))
+# Of all files together, as there are many names: one process for each takes longest.
+@test "each test and function that KERNEL.md names is in the file that it is said to be in" {
+	cd "$BATS_TEST_DIRNAME/../.."
+	awk '
+		# there[FILE, NAME]: FILE has this test or function
+		FILENAME != "lib/KERNEL.md" {
+			if (match($0, /^@test ".*" \{$/))
+				there[FILENAME, substr($0, 7, length - 8)] = 1
+			while (/^[a-z]/ && match($0, /[a-z_0-9]+\(/)) {
+				there[FILENAME, substr($0, RSTART, RLENGTH - 1)] = 1
+				$0 = "a" substr($0, RSTART + RLENGTH)
+			}
+			next
+		}
+		{ page = page " " $0 }
+		function demand(file, name) {
+			if (!((file, name) in there)) {
+				print file ": " name
+				missing = 1
+			}
+		}
+		function each(regex) { # sets token to the next one of the page, and rest to what follows
+			if (!match(rest, regex))
+				return 0
+			token = substr(rest, RSTART, RLENGTH)
+			rest = substr(rest, RSTART + RLENGTH)
+			return 1
+		}
+		END {
+			gsub(/[ \n]+/, " ", page)
+			# `FILE`, `FILE` "test", "test"; each file has them
+			for (rest = page; each("`[a-z]+/[a-z]+\\.bats`|\"[^\"]+\""); ) {
+				if (token ~ /^"/) {
+					ended = 1
+					tests++
+					for (i = 1; i <= files; i++)
+						demand(file[i], token)
+					continue
+				}
+				if (ended)
+					files = 0
+				ended = 0
+				gsub(/`/, "", token)
+				file[++files] = "tests/" token
+			}
+			# FILE.c `function()`, `function()`
+			for (rest = page; each("[a-z]+\\.c|`[a-z_]+\\(\\)`"); ) {
+				if (token ~ /\.c$/) {
+					source = "lib/" token
+					continue
+				}
+				functions++
+				gsub(/[`()]/, "", token)
+				demand(source, token)
+			}
+			print tests " tests, " functions " functions"
+			exit missing || tests <= 40 || functions <= 30
+		}' tests/*/*.bats lib/*.c lib/KERNEL.md
 }

@@ -19,35 +19,35 @@ echo $name > /sys/bus/pci/drivers/$2/unbind
 echo $name > /sys/bus/pci/drivers/vfio-pci/bind${3-}" handoff -n "$1"
 }
 
-# drive DEVICE DRIVER: that has it; empty: none.
-drive() {
-	changing
-	rm -f "$PCI/$1/driver"
-	[[ ! $2 ]] || ln -s "../../../bus/pci/drivers/$2" "$PCI/$1/driver"
+# no_iommu HINT: that is what can be done about it.
+no_iommu() {
+	expect 3 "vfio-bind: 0000:00:12.0: no IOMMU group: no IOMMU confines its DMA${1:+
+vfio-bind: hint: $1}" handoff -n eth0
 }
 
-@test "each member with a host driver is in the way" {
+@test "who is in the way of an IOMMU group, and who is not" {
+	local name output
+
+	promise "each member with a host driver is in the way"
 	not_viable 00:1f.2 7 "0000:00:1f.0 (lpc_ich), 0000:00:1f.3 (i801_smbus)"
-	drive 0000:00:1f.0 ''
+	driver 0000:00:1f.0 ''
 	not_viable 00:1f.2 7 "0000:00:1f.3 (i801_smbus)"
-	drive 0000:00:1f.3 vfio-pci
+	driver 0000:00:1f.3 vfio-pci
 	viable 00:1f.2 ahci
-}
 
-@test "what leaves DMA alone is not in the way: no driver, VFIO, pci-stub, pcieport" {
-	drive 0000:00:1f.0 pci-stub
-	drive 0000:00:1f.3 vfio-pci
+	promise "what leaves DMA alone is not in the way: no driver, VFIO, pci-stub, pcieport"
+	driver 0000:00:1f.0 pci-stub
+	driver 0000:00:1f.3 vfio-pci
 	viable 00:1f.2 ahci
 	without_interface "$PCI/0000:00:1c.0/0000:01:00.0"
 	viable 01:00.0 e1000e "
 echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" # its port is pcieport's
-	drive 0000:00:1c.0 shpchp
+	driver 0000:00:1c.0 shpchp
 	not_viable 01:00.0 3 "0000:00:1c.0 (shpchp)"
-}
 
-@test "what goes along is not in the way, and a bridge stays where it is" {
-	local name output
-	output=$(vfio-bind handoff -n --group --driver=vfio-pci 00:1f.2 00:1f.0)
+	promise "what goes along is not in the way, and a bridge stays where it is"
+	vfio_bind handoff -n --group --driver=vfio-pci 00:1f.2 00:1f.0
+	((status == 0))
 	for name in 0:lpc_ich 2:ahci 3:i801_smbus; do # side by side, each in its order
 		[[ $(grep "0000:00:1f.${name%:*}" <<<"$output") == "\
 echo vfio-pci > $PCI/0000:00:1f.${name%:*}/driver_override
@@ -60,22 +60,20 @@ echo 0000:01:00.0 > /sys/bus/pci/drivers/e1000e/unbind
 echo 0000:01:00.0 > /sys/bus/pci/drivers/vfio-pci/bind
 echo 1 > $PCI/0000:00:1c.0/0000:01:00.0/reset" handoff -ng 01:00.0
 	# Two of three: the third is in the way of both, and one may hear it of the other.
-	run -3 vfio-bind handoff -n --driver=auto 00:1f.0 00:1f.2
-	[[ $output == *"IOMMU group 7 is not viable: in it with host drivers: 0000:00:1f.3 (i801_smbus)"$'\n'* ]]
+	vfio_bind handoff -n --driver=auto 00:1f.0 00:1f.2
+	[[ $status == 3 && $output == *"IOMMU group 7 is not viable: in it with host drivers: 0000:00:1f.3 (i801_smbus)"$'\n'* ]]
 	[[ $output != *"echo "* ]]
+
+	promise "a group without any node, or with nobody to hold it, is asked for neither"
+	expect 0 "" handoff -n 00:05.2 vfio-pci
 }
 
-# no_iommu HINT: that is what can be done about it.
-no_iommu() {
-	expect 3 "vfio-bind: 0000:00:12.0: no IOMMU group: no IOMMU confines its DMA${1:+
-vfio-bind: hint: $1}" handoff -n eth0
-}
-
-@test "no IOMMU group: why, as the firmware and the kernel's command line tell it" {
+@test "no IOMMU group: why, and what can be done about it" {
 	local word
+
+	promise "no IOMMU group: why, as the firmware and the kernel's command line tell it"
 	no_iommu "no IOMMU of this machine is in front of it"
-	changing
-	rmdir /sys/class/iommu/dmar0
+	none /sys/class/iommu/dmar0
 	no_iommu ''
 	: >/sys/firmware/acpi/tables/FACP
 	no_iommu "the firmware reports no IOMMU: see VT-d or AMD-Vi in its setup"
@@ -91,14 +89,12 @@ vfio-bind: hint: $1}" handoff -n eth0
 		echo "root=/dev/sda1 $word" >"$MADE_UP/cmdline"
 		no_iommu "boot without the kernel parameter $word"
 	done
-}
 
-@test "no IOMMU, and the admin may accept that, or has" {
-	changing
-	mkdir -p /sys/module/vfio/parameters
+	promise "no IOMMU, and the admin may accept that, or has"
+	folder /sys/module/vfio/parameters
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	no_iommu "no IOMMU of this machine is in front of it; or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-	rmdir /sys/class/iommu/dmar0
+	none /sys/class/iommu/dmar0
 	no_iommu "or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 	echo Y >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	expect 0 "vfio-bind: 0000:00:12.0: warning: no IOMMU: nothing confines its DMA, its user can read and write all memory
@@ -106,13 +102,9 @@ echo vfio-pci > $PCI/0000:00:12.0/driver_override
 echo 0000:00:12.0 > /sys/bus/pci/drivers/e1000e/unbind
 echo 0000:00:12.0 > /sys/bus/pci/drivers/vfio-pci/bind" handoff -n eth0
 	# A group that VFIO made up confines nothing either.
-	mkdir -p /sys/kernel/iommu_groups/30/devices
+	folder /sys/kernel/iommu_groups/30/devices
 	echo vfio-noiommu >/sys/kernel/iommu_groups/30/name
-	ln -s ../../../kernel/iommu_groups/30 "$PCI/0000:00:12.0/iommu_group"
+	link "$PCI/0000:00:12.0/iommu_group" /sys/kernel/iommu_groups/30
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	no_iommu "or to go without an IOMMU: echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-}
-
-@test "a group without any node, or with nobody to hold it, is asked for neither" {
-	expect 0 "" handoff -n 00:05.2 vfio-pci
 }

@@ -6,15 +6,18 @@ load sys
 
 # shows TEXT ARGUMENT...: list does, but for blanks at the end of its lines.
 shows() {
-	local output
-	output=$(vfio-bind list "${@:2}" 2>&1 | sed 's/ *$//')
-	if [[ $output != "$1" ]]; then
-		printf '%s\n' "list ${*:2} shows:" "$output" "and not:" "$1"
+	local status output text
+	vfio_bind list "${@:2}"
+	text=$output$'\n'
+	while [[ $text == *" "$'\n'* ]]; do text=${text//" "$'\n'/$'\n'}; done
+	if [[ $status != 0 || $text != "$1"$'\n' ]]; then
+		printf '%s\n' "list ${*:2}: status $status; it shows:" "$text" "and not:" "$1"
 		return 1
 	fi
 }
 
-@test "each device that can be flagged, by bus and name" {
+@test "what is shown of devices" {
+	promise "each device that can be flagged, by bus and name"
 	shows "\
 DEVICE            BUS      DRIVER       OVERRIDE GROUP NODE MODEL
 fff37000.serial   amba     uart-pl011            20
@@ -38,26 +41,8 @@ PNP0C0C:00        platform                                  PNP0C0C
 fff51000.ethernet platform calxedaxgmac                     calxeda,hb-xgmac
 half              platform
 twin              platform"
-}
 
-@test "a bus, what is taken, and operands in their order" {
-	shows "fff37000.serial
-twin" -no DEVICE --bus=amba
-	shows "0000:00:05.2 vfio-pci vfio-pci" --raw -no DEVICE,DRIVER,OVERRIDE --taken
-	shows "" --taken --bus=platform
-	attribute /sys/devices/platform/half/driver_override "a driver"
-	shows "0000:00:05.2 vfio-pci
-half         a driver" -no device,override --taken
-	shows 'half a\x20driver' -rno device,override --taken --bus=platform
-	shows "twin platform
-twin amba" -rno device,bus platform/twin amba/twin
-	shows "twin amba" -rno device,bus --bus=amba platform/twin amba/twin
-	shows "" -n --taken platform/twin
-	# Also what cannot be flagged, if it is asked for.
-	shows "0:0:0:0 scsi" -rno device,bus sda
-}
-
-@test "groups: by number, what is in none at the end, each with all its members" {
+	promise "groups: by number, what is in none at the end, each with all its members"
 	shows "\
 DEVICE            BUS      DRIVER
 group 0
@@ -109,9 +94,8 @@ group 7
 |-7     pci
 |-7     pci
 \`-7     pci" -g -o GROUP,BUS 00:1f.3
-}
 
-@test "JSON" {
+	promise "JSON"
 	shows '{
    "devices": [
       {
@@ -144,9 +128,8 @@ group 7
 
    ]
 }' --json --taken amba/twin
-}
 
-@test "what PCI devices have" {
+	promise "what PCI devices have"
 	shows "\
 DEVICE       PF           VFS  RESET   ID        CLASS
 0000:00:05.0              2/16 flr bus 1b36:0010 0108
@@ -157,9 +140,8 @@ of:NethernetT(null)Ccalxeda,hb-xgmac /sys/devices/platform/fff51000.ethernet" \
 		-no modalias,path fff51000.ethernet
 	shows "pci:v00001B36d00000010sv00000000sd00000000bc01sc08i02 $PCI/0000:00:10.0" \
 		-rno MODALIAS,PATH nvme0n1
-}
 
-@test "interfaces and disks, of what has a driver" {
+	promise "interfaces and disks, of what has a driver"
 	shows "\
 DEVICE       USE
 0000:00:03.0 eth3
@@ -168,9 +150,42 @@ DEVICE       USE
 0000:00:1f.2 sda,sda1
 0000:01:00.0 eth1
 0000:00:05.1" -o DEVICE,USE eth3 nvme0n1 00:11.1 00:1f.2 eth1 00:05.1
+
+	promise "a bus, what is taken, and operands in their order"
+	shows "fff37000.serial
+twin" -no DEVICE --bus=amba
+	shows "0000:00:05.2 vfio-pci vfio-pci" --raw -no DEVICE,DRIVER,OVERRIDE --taken
+	shows "" --taken --bus=platform
+	attribute /sys/devices/platform/half/driver_override "a driver"
+	shows "0000:00:05.2 vfio-pci
+half         a driver" -no device,override --taken
+	shows 'half a\x20driver' -rno device,override --taken --bus=platform
+	shows "twin platform
+twin amba" -rno device,bus platform/twin amba/twin
+	shows "twin amba" -rno device,bus --bus=amba platform/twin amba/twin
+	shows "" -n --taken platform/twin
+	# Also what cannot be flagged, if it is asked for.
+	shows "0:0:0:0 scsi" -rno device,bus sda
+
+	promise "what cannot be shown"
+	expect 2 "vfio-bind: unknown column: 'GRUPPE'
+vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
+	expect 2 "vfio-bind: no such bus: 'isa'" list -b isa
+	shows "" -n --bus=usb
+	none /sys/bus
+	expect 1 "vfio-bind: cannot read /sys/bus: No such file or directory" list
+
+	promise "a flag that cannot be read is ?, and its device is in the list"
+	none "$NVME/driver_override"
+	folder "$NVME/driver_override"
+	expect 0 "0000:00:10.0 ?" list -nro DEVICE,OVERRIDE 00:10.0
+	vfio_bind list -nro DEVICE,OVERRIDE
+	[[ $status == 0 && $'\n'$output$'\n' == *$'\n0000:00:10.0 ?\n'* ]]
+	expect 1 "vfio-bind: 0000:00:10.0: cannot read driver_override: Is a directory" handoff -n 00:10.0
 }
 
-@test "nodes, and who has them open" {
+@test "who has a device, and who had it before" {
+	promise "nodes, and who has them open"
 	changing
 	: >/dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/devices/vfio0" -rno DEVICE,NODE,HOLDER 00:05.2
@@ -182,14 +197,13 @@ DEVICE       USE
 	shows "0000:00:05.2 /dev/vfio/9" -no DEVICE,NODE,HOLDER 00:05.2
 	umount /dev/vfio/devices/vfio0
 	rm -r /dev/vfio/9 /dev/vfio/devices/vfio0
-	mkdir -p /sys/kernel/iommu_groups/9
+	folder /sys/kernel/iommu_groups/9
 	echo vfio-noiommu >/sys/kernel/iommu_groups/9/name
 	: >/dev/vfio/noiommu-9
 	shows "/dev/vfio/noiommu-9" -no NODE 00:05.2
 	rm /dev/vfio/noiommu-9
-}
 
-@test "the driver it goes back to, as the record has it; one of another device is none" {
+	promise "the driver it goes back to, as the record has it; one of another device is none"
 	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "driver nvme" "given vfio-pci"
 	shows "vfio-pci nvme" -rno DRIVER,HOST 00:05.2
 	echo "incarnation 1
@@ -200,23 +214,4 @@ given vfio-pci" >/run/vfio-bind/record/pci:0000:00:05.2
 	shows "vfio-pci ?" -rno DRIVER,HOST 00:05.2
 	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "given pci-stub"
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
-}
-
-@test "what cannot be shown" {
-	expect 2 "vfio-bind: unknown column: 'GRUPPE'
-vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
-	expect 2 "vfio-bind: no such bus: 'isa'" list -b isa
-	shows "" -n --bus=usb
-	changing
-	rm -r /sys/bus
-	expect 1 "vfio-bind: cannot read /sys/bus: No such file or directory" list
-}
-
-@test "a flag that cannot be read is ?, and its device is in the list" {
-	changing
-	rm "$NVME/driver_override"
-	mkdir "$NVME/driver_override"
-	expect 0 "0000:00:10.0 ?" list -nro DEVICE,OVERRIDE 00:10.0
-	vfio-bind list -nro DEVICE,OVERRIDE | grep -qx '0000:00:10.0 ?'
-	expect 1 "vfio-bind: 0000:00:10.0: cannot read driver_override: Is a directory" handoff -n 00:10.0
 }

@@ -4,7 +4,10 @@
 # shellcheck disable=SC2154 # sys.bash sets holder
 load sys
 
-@test "no such driver" {
+@test "a device or a driver that is not fit for it" {
+	local class
+
+	promise "no such driver"
 	expect 2 "vfio-bind: 0000:00:10.0: no driver nix on the pci bus
 vfio-bind: hint: no module has that name either; if the driver's module is named differently, load it first" handoff -n 00:10.0 nix
 	expect 2 "vfio-bind: fff51000.ethernet: no driver nvme on the platform bus
@@ -16,33 +19,27 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 	attribute /sys/devices/spi0.0/driver_override ''
 	expect 2 "vfio-bind: spi0.0: no driver vfio-spi on the spi bus
 vfio-bind: hint: no module has that name either; if the driver's module is named differently, load it first" handoff -n spi0.0
-}
 
-@test "a driver by its name, as modules have it" {
+	promise "a driver by its name, as modules have it"
 	expect 0 "echo vfio-pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio_pci
 	expect 0 "echo i801_smbus > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 i801-smbus
-	changing
-	mkdir /sys/bus/pci/drivers/vfio_pci
+	folder /sys/bus/pci/drivers/vfio_pci
 	expect 0 "echo vfio_pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio_pci
 	expect 0 "echo vfio-pci > $PCI/0000:00:10.0/driver_override" pin -n 00:10.0 vfio-pci
-	rmdir /sys/bus/pci/drivers/vfio_pci
-}
+	none /sys/bus/pci/drivers/vfio_pci
 
-@test "a PF with VFs" {
+	promise "a PF with VFs"
 	expect 3 "vfio-bind: 0000:00:05.0: it is a PF, and 2 of its VFs are enabled
 vfio-bind: hint: to remove them: echo 0 > $PCI/0000:00:05.0/sriov_numvfs" handoff -n 00:05.0
-	changing
-	rm "$PCI/0000:00:05.0/virtfn0"
+	none "$PCI/0000:00:05.0/virtfn0"
 	expect 3 "vfio-bind: 0000:00:05.0: it is a PF, and 1 of its VFs is enabled
 vfio-bind: hint: to remove them: echo 0 > $PCI/0000:00:05.0/sriov_numvfs" handoff -n 00:05.0 none
-	rm "$PCI/0000:00:05.0/virtfn1"
+	none "$PCI/0000:00:05.0/virtfn1"
 	expect 0 "echo none > $PCI/0000:00:05.0/driver_override
 echo 0000:00:05.0 > /sys/bus/pci/drivers/nvme/unbind
 echo 1 > $PCI/0000:00:05.0/reset" handoff -n 00:05.0 none
-}
 
-@test "a bridge" {
-	local class
+	promise "a bridge"
 	without_interface "$PCI/0000:00:1c.0/0000:01:00.0"
 	for class in 0x060400 0x060700; do
 		attribute "$PCI/0000:00:1c.0/class" $class
@@ -50,9 +47,8 @@ echo 1 > $PCI/0000:00:05.0/reset" handoff -n 00:05.0 none
 vfio-bind: hint: hand off the devices behind it" handoff -n 00:1c.0
 	done
 	expect 0 "echo none > $PCI/0000:00:1c.0/driver_override" pin -n 00:1c.0
-}
 
-@test "a driver without bind and unbind files" {
+	promise "a driver without bind and unbind files"
 	expect 1 "vfio-bind: fff37000.serial: its driver uart-pl011 cannot be unbound: it has no unbind file" \
 		handoff -n fff37000.serial
 	expect 0 "echo vfio-amba > /sys/devices/amba/fff37000.serial/driver_override" \
@@ -60,9 +56,8 @@ vfio-bind: hint: hand off the devices behind it" handoff -n 00:1c.0
 	expect 1 "vfio-bind: twin: cannot bind to uart-pl011: it has no bind file" \
 		handoff amba/twin uart-pl011
 	[[ $(</sys/devices/amba/twin/driver_override) == "(null)" ]]
-}
 
-@test "a reset that is demanded, and not to be had" {
+	promise "a reset that is demanded, and not to be had"
 	expect 1 "vfio-bind: 0000:00:1f.2: cannot be reset: it has no reset attribute
 vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always 00:1f.2 pci-stub
 	expect 1 "vfio-bind: 0000:00:10.0: cannot be reset: a device is not reset while a host driver has it
@@ -71,14 +66,14 @@ vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always 00:10.0 pc
 vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always amba/twin none
 }
 
-@test "/sys that cannot be written" {
+@test "somebody else who has it, and what cannot be written" {
+	promise "/sys that cannot be written"
 	# shellcheck disable=SC2016
 	run -1 unshare -m bash -c 'mount --bind /sys /sys && mount -o remount,bind,ro /sys &&
 		exec vfio-bind handoff 00:05.1'
 	[[ $output == "vfio-bind: 0000:00:05.1: cannot write below /sys: Read-only file system" ]]
-}
 
-@test "held by a VFIO user" {
+	promise "held by a VFIO user"
 	changing
 	: >/dev/vfio/devices/vfio0
 	mount --bind /dev/full /dev/vfio/devices/vfio0
@@ -88,25 +83,23 @@ vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0
 	expect 3 "vfio-bind: 0000:00:05.2: timed out: held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0.01 00:05.2
 	# So is its group, for the others in it.
-	ln -s ../../../../devices/pci0000:00/0000:00:05.2 /sys/kernel/iommu_groups/8/devices
-	ln -sfn ../../../kernel/iommu_groups/8 "$PCI/0000:00:05.2/iommu_group"
+	link /sys/kernel/iommu_groups/8/devices/0000:00:05.2 "$PCI/0000:00:05.2"
+	link "$PCI/0000:00:05.2/iommu_group" /sys/kernel/iommu_groups/8
 	expect 3 "vfio-bind: 0000:00:05.1: timed out: its IOMMU group is held by sleep (pid $holder)
 vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0.01 00:05.1
 	let_go
 	umount /dev/vfio/devices/vfio0
 	rm /dev/vfio/devices/vfio0
-}
 
-@test "locked by another process" {
+	promise "locked by another process"
 	record pci:0000:00:10.0 "$PCI/0000:00:10.0"
 	hold /run/vfio-bind/lock/pci:0000:00:10.0 flock -F /run/vfio-bind/lock/pci:0000:00:10.0
 	expect 3 "vfio-bind: 0000:00:10.0: timed out: locked by sleep (pid $holder)
 vfio-bind: hint: try again when that process has ended; do not kill it" pin -t 0.01 00:10.0
 	let_go
 	expect 0 "" pin -t 60 00:10.0
-}
 
-@test "a record's folder that others can write" {
+	promise "a record's folder that others can write"
 	changing
 	mkdir -m 777 /run/vfio-bind
 	chmod 777 /run/vfio-bind

@@ -1,17 +1,17 @@
 #!/usr/bin/env bats
 # What a dry run would write, and in which order.
 
+# shellcheck disable=SC2154 # tree() sets answer
 load sys
 
 # is DEVICE DRIVER FLAG: what it has, from now on; empty: none.
 is() {
-	changing
-	rm -f "$PCI/$1/driver"
-	[[ ! $2 ]] || ln -s "../../../bus/pci/drivers/$2" "$PCI/$1/driver"
+	driver "$1" "$2"
 	echo "${3:-(null)}" >"$PCI/$1/driver_override"
 }
 
-@test "pin: the flag, and nothing else" {
+@test "the steps of pin and handoff" {
+	promise "pin: the flag, and nothing else"
 	expect 0 "echo none > $NVME/driver_override" pin -n nvme0n1
 	expect 0 "echo nvme > $NVME/driver_override" pin -n nvme0n1 nvme
 	expect 0 "echo vfio-pci > $NVME/driver_override" pin -n nvme0n1 auto
@@ -20,9 +20,8 @@ is() {
 	is 0000:00:10.0 nvme vfio-pci
 	expect 0 "" pin -n nvme0n1 auto
 	expect 0 "echo none > $NVME/driver_override" pin -n nvme0n1
-}
 
-@test "handoff: flag, unbind, bind, reset" {
+	promise "handoff: flag, unbind, bind, reset"
 	expect 0 "echo vfio-pci > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/unbind
 echo 0000:00:10.0 > $DRIVERS/vfio-pci/bind
@@ -45,9 +44,8 @@ echo 1 > $NVME/reset" handoff -n nvme0n1
 	is 0000:00:10.0 vfio-pci ''
 	expect 0 "echo vfio-pci > $NVME/driver_override
 echo 1 > $NVME/reset" handoff -n nvme0n1
-}
 
-@test "handoff to another driver, and to none" {
+	promise "handoff to another driver, and to none"
 	expect 0 "echo none > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/unbind
 echo 1 > $NVME/reset" handoff -n nvme0n1 none
@@ -57,21 +55,23 @@ echo 0000:00:10.0 > $DRIVERS/pci-stub/bind" handoff -n nvme0n1 pci_stub
 	is 0000:00:10.0 '' none
 	expect 0 "" handoff -n 00:10.0 none
 	expect 0 "echo 1 > $NVME/reset" handoff -n --reset=always 00:10.0 none
-}
 
-@test "several devices, in the order of their paths; one that is there already" {
+	promise "several devices, in the order of their paths; one that is there already"
 	expect 0 "echo none > $PCI/0000:00:05.2/driver_override" pin -n 00:05.2 none
 	expect 0 "" handoff -n 00:05.2
 	expect 0 "echo 1 > $PCI/0000:00:05.2/reset" handoff -n --reset=always 00:05.2
-	run -0 vfio-bind handoff -n --driver=none nvme0n1 amba/twin nvme0n1
-	[[ $(sort <<<"$output") == "echo 0000:00:10.0 > $DRIVERS/nvme/unbind
+	vfio_bind handoff -n --driver=none nvme0n1 amba/twin nvme0n1
+	[[ $status == 0 && $(sort <<<"$output") == "echo 0000:00:10.0 > $DRIVERS/nvme/unbind
 echo 1 > $NVME/reset
 echo none > /sys/devices/amba/twin/driver_override
 echo none > $NVME/driver_override" ]]
 	expect 2 "vfio-bind: nix: no such device" handoff -n --driver=none nvme0n1 nix
 }
 
-@test "release of what vfio-bind has not taken: the kernel's choice" {
+@test "the steps of release, without a record and with one" {
+	local name output
+
+	promise "release of what vfio-bind has not taken: the kernel's choice"
 	expect 0 "" release -n nvme0n1
 	is 0000:00:10.0 vfio-pci ''
 	expect 0 "echo 0000:00:10.0 > $DRIVERS/vfio-pci/unbind
@@ -91,9 +91,8 @@ echo 0000:00:10.0 > /sys/bus/pci/drivers_probe" release -n 00:10.0
 echo 0000:00:10.0 > /sys/bus/pci/drivers_probe" release -n 00:10.0
 	is 0000:00:10.0 '' ''
 	expect 0 "echo 0000:00:10.0 > /sys/bus/pci/drivers_probe" release -n 00:10.0
-}
 
-@test "a VF of a PF with sriov_drivers_autoprobe 0 binds when flagged only" {
+	promise "a VF of a PF with sriov_drivers_autoprobe 0 binds when flagged only"
 	is 0000:00:05.1 '' ''
 	expect 0 "echo nvme > $PCI/0000:00:05.1/driver_override
 echo 0000:00:05.1 > $DRIVERS/nvme/bind" handoff -n 00:05.1 nvme
@@ -114,9 +113,8 @@ echo 0000:00:05.1 > $DRIVERS/nvme/bind" release -n 00:05.1
 	rm -r /run/vfio-bind
 	is 0000:00:05.1 '' vfio-pci
 	expect 0 "echo 0000:00:05.1 > $DRIVERS/vfio-pci/bind" release -n 00:05.1
-}
 
-@test "release of what is recorded: to where it was" {
+	promise "release of what is recorded: to where it was"
 	record pci:0000:00:10.0 "$NVME" "driver nvme" "given vfio-pci"
 	is 0000:00:10.0 vfio-pci vfio-pci
 	expect 0 "echo 0000:00:10.0 > $DRIVERS/vfio-pci/unbind
@@ -150,10 +148,8 @@ echo 0000:00:10.0 > $DRIVERS/vfio-pci/unbind" release -n 00:10.0
 	record pci:0000:00:10.0 "$NVME" "given vfio-pci" "given none"
 	expect 0 "echo 0000:00:10.0 > $DRIVERS/vfio-pci/unbind
 echo > $NVME/driver_override" release -n 00:10.0
-}
 
-@test "a parked device goes home, and so does a group" {
-	local name output
+	promise "a parked device goes home, and so does a group"
 	record pci:0000:00:10.0 "$NVME" "driver nvme" "given none"
 	is 0000:00:10.0 '' none
 	expect 0 "echo > $NVME/driver_override
@@ -162,17 +158,16 @@ echo 0000:00:10.0 > $DRIVERS/nvme/bind" release -n 00:10.0
 	record pci:0000:00:1f.3 "$PCI/0000:00:1f.3" "driver i801_smbus" "given vfio-pci"
 	for name in 0000:00:1f.{0,2,3}; do is "$name" vfio-pci vfio-pci; done
 	# What somebody else has taken of it stays.
-	output=$(vfio-bind release -n --group 00:1f.2)
-	[[ $(sort <<<"$output") == "\
+	vfio_bind release -n --group 00:1f.2
+	[[ $status == 0 && $(sort <<<"$output") == "\
 echo 0000:00:1f.0 > $DRIVERS/lpc_ich/bind
 echo 0000:00:1f.0 > $DRIVERS/vfio-pci/unbind
 echo 0000:00:1f.3 > $DRIVERS/i801_smbus/bind
 echo 0000:00:1f.3 > $DRIVERS/vfio-pci/unbind
 echo > $PCI/0000:00:1f.0/driver_override
 echo > $PCI/0000:00:1f.3/driver_override" ]]
-}
 
-@test "--all: a record of a device that is gone, or of another one by its name" {
+	promise "--all: a record of a device that is gone, or of another one by its name"
 	record pci:0000:00:10.0 "$NVME" "driver nvme" "given vfio-pci"
 	is 0000:00:10.0 vfio-pci vfio-pci
 	echo "incarnation 1" >/run/vfio-bind/record/pci:0000:77:00.0
@@ -184,28 +179,29 @@ echo > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/bind" release --dry-run --all
 }
 
-# /sys takes what is written, as the kernel does with a flag.
-@test "what a pin leaves: the flag, and a record of what was before" {
+@test "what is left in /run" {
+	# /sys takes what is written, as the kernel does with a flag.
+	promise "what a pin leaves: the flag, and a record of what was before"
 	is 0000:00:10.0 nvme ' '
 	: >"$NVME/driver_override"
 	expect 0 "" pin 00:10.0 pci-stub
 	[[ $(<"$NVME/driver_override") == pci-stub ]]
-	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $(stat -c %i "$NVME")
+	tree inode "$NVME"
+	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $answer
 driver nvme
 given pci-stub" ]]
 	[[ $(stat -c %a /run/vfio-bind/{lock,record}/pci:0000:00:10.0) == $'600\n600' ]]
 	# And again: the origin stays, and the record knows both flags.
 	expect 0 "echo vfio-pci > $NVME/driver_override" pin -v 00:10.0 auto
-	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $(stat -c %i "$NVME")
+	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $answer
 driver nvme
 given pci-stub
 given vfio-pci" ]]
 	: >"$NVME/driver_override"
 	expect 0 "" release 00:10.0
 	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
-}
 
-@test "release --all leaves nothing of a record that was never written to its end" {
+	promise "release --all leaves nothing of a record that was never written to its end"
 	changing
 	mkdir -p /run/vfio-bind/{lock,record}
 	: >/run/vfio-bind/pci:0000:00:10.0

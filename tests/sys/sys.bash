@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What the tests over a made-up /sys share. machine.bash tells what is there.
 
+load ../shared
 bats_require_minimum_version 1.5.0
 
 PATH=${REAL%/*}:$PATH
@@ -9,41 +10,67 @@ PATH=${REAL%/*}:$PATH
 # shellcheck disable=SC2034
 PCI=/sys/devices/pci0000:00 DRIVERS=/sys/bus/pci/drivers NVME=/sys/devices/pci0000:00/0000:00:10.0
 
-# make_sys: makes the machine, in the place of the last one.
-make_sys() {
-	rm -rf /sys/*
-	perl -ne '
-		chomp;
-		my ($kind, $path, $text) = split /\t/, $_, 3;
-		my @folders = split m,/,, "/sys/$path";
-		pop @folders if $kind ne "folder";
-		my $made = "";
-		mkdir $made .= "$_/" for @folders;
-		if ($kind eq "link") {
-			symlink "../" x (@folders - 2) . $text, "/sys/$path" or die "$path: $!";
-		} elsif ($kind eq "file") {
-			open my $file, ">", "/sys/$path" or die "$path: $!";
-			print $file "$text\n";
-		}' "$MADE_UP/tree"
+# tree KIND [PATH [TEXT]]: makes or changes the machine, and sets answer: see make-tree.
+tree() {
+	local IFS=$'\t'
+	echo "$*" >&5
+	read -r answer <&6
 }
 
 # --- what the tests do with it -------------------------------------------------------
 
-# Each test finds the machine as it is told above.
 setup() {
 	[[ -d ${MADE_UP-} ]] || { echo "run it by tests/sys/run" && return 1; }
-	if [[ ! -e /sys/made-up || -e $MADE_UP/changed ]]; then
-		make_sys
+	restore
+}
+
+# restore: the machine is as it is told above.
+restore() {
+	if [[ ! -e /sys/made-up || -s $MADE_UP/changed ]]; then
+		tree all
 		: >"$MADE_UP/cmdline"
 		: >"$MADE_UP/swaps"
-		rm -rf /run/vfio-bind "$MADE_UP/changed"
+		: >"$MADE_UP/changed"
 	fi
 	# Whatever comes here can be written: vfio-bind must not get at the real one.
 	[[ -e /sys/made-up ]]
 }
 
+# promise TEXT: as in tests/shared.bash. What one has changed the next one does not see.
+promise() {
+	echo "- $1"
+	teardown
+	restore
+}
+
 # changing: the test changes something of it.
-changing() { : >"$MADE_UP/changed"; }
+changing() { echo y >"$MADE_UP/changed"; }
+
+# folder PATH..., link PATH TARGET, none PATH...: as in machine.bash, from now on; of none
+# there is nothing any more. Below /sys, and without a process.
+folder() {
+	local path
+	changing
+	for path; do tree folder "$path"; done
+}
+link() {
+	changing
+	tree link "$1" "$2"
+}
+none() {
+	local path
+	changing
+	for path; do tree none "$path"; done
+}
+
+# driver PCI_DEVICE NAME: has it, from now on; empty: none has.
+driver() {
+	if [[ $2 ]]; then
+		link "$PCI/$1/driver" "$DRIVERS/$2"
+	else
+		none "$PCI/$1/driver"
+	fi
+}
 
 # attribute PATH TEXT: of the machine, from now on.
 attribute() {
@@ -52,18 +79,19 @@ attribute() {
 }
 
 # without_interface PATH: from now on. Only eth0 is one that the kernel knows.
-without_interface() {
-	changing
-	rm -r "$1/net"
+without_interface() { none "$1/net"; }
+
+# vfio_bind ARGUMENT...: runs it, and sets status and output.
+vfio_bind() {
+	serve "$@"
+	IFS= read -rd '' output <"$MADE_UP/output" || :
+	output=${output%$'\n'}
 }
 
 # expect STATUS TEXT ARGUMENT...: run vfio-bind, and demand this status and all of the text.
-# By way of a file: that takes fewer processes than a substitution.
 expect() {
-	local status=0 output
-	vfio-bind "${@:3}" >"$MADE_UP/output" 2>&1 || status=$?
-	IFS= read -rd '' output <"$MADE_UP/output" || :
-	output=${output%$'\n'}
+	local status output
+	vfio_bind "${@:3}"
 	if [[ $status != "$1" || $output != "$2" ]]; then
 		printf '%s\n' "vfio-bind ${*:3}: status $status, not $1; it said:" "$output" \
 			"and not:" "$2"
@@ -74,8 +102,9 @@ expect() {
 # record BUS:NAME PATH LINE...: of the device at PATH, as vfio-bind left it.
 record() {
 	changing
-	mkdir -p /run/vfio-bind/{lock,record}
-	printf '%s\n' "incarnation $(stat -c %i "$2")" "${@:3}" >"/run/vfio-bind/record/$1"
+	[[ -d /run/vfio-bind/record ]] || mkdir -p /run/vfio-bind/{lock,record}
+	tree inode "$2"
+	printf '%s\n' "incarnation $answer" "${@:3}" >"/run/vfio-bind/record/$1"
 }
 
 # hold FILE [COMMAND...]: a process that has it open, with COMMAND in front. Its name is sleep,
@@ -83,7 +112,7 @@ record() {
 holder=''
 hold() {
 	local comm=''
-	touch "$1"
+	: >>"$1"
 	"${@:2}" sleep 600 <"$1" >/dev/null 2>&1 3>&- &
 	holder=$!
 	until [[ $comm == sleep ]]; do read -r comm <"/proc/$holder/comm"; done

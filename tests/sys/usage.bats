@@ -7,15 +7,28 @@ load sys
 in_use() {
 	expect 3 "vfio-bind: $2: in use: $1
 vfio-bind: hint: end that use first; --force takes it all the same" handoff -n "$2" none
-	run -0 vfio-bind handoff -nf "$2" none
-	[[ $output == "echo none > "* ]]
+	vfio_bind handoff -nf "$2" none
+	if [[ $status != 0 || $output != "echo none > "* ]]; then
+		printf '%s\n' "forced, $2: status $status; it said:" "$output"
+		return 1
+	fi
 }
 
+# free DEVICE: it is not in use.
 free() {
-	run -0 vfio-bind handoff -n "$1" none
+	vfio_bind handoff -n "$1" none
+	if ((status)); then
+		printf '%s\n' "$1 is not free: status $status; it said:" "$output"
+		return 1
+	fi
 }
 
-@test "an interface with an address, and what stands on it" {
+SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
+
+@test "each way in which the host can use a device" {
+	local number
+
+	promise "an interface with an address, and what stands on it"
 	local net="$PCI/0000:00:12.0/net"
 	ip link set eth0 up
 	in_use "interface eth0 is up with address 127.0.0.1; interface eth0 is up with address ::1" \
@@ -23,38 +36,31 @@ free() {
 		in_use "interface eth0 is up with address 127.0.0.1" 0000:00:12.0
 	ip link set eth0 down
 	free 0000:00:12.0
-	changing
-	mkdir -p /sys/devices/virtual/net/{vlan0,br0/bridge,bond0/bonding}
-	ln -s ../../../../virtual/net/vlan0 "$net/eth0/upper_vlan0"
+	folder /sys/devices/virtual/net/{vlan0,br0/bridge,bond0/bonding}
+	link "$net/eth0/upper_vlan0" /sys/devices/virtual/net/vlan0
 	in_use "interface eth0 is below vlan0" 0000:00:12.0
-	ln -s ../../../../virtual/net/br0 "$net/eth0/upper_br0"
-	ln -sfn ../../../../virtual/net/bond0 "$net/eth0/upper_bond0"
-	rm "$net/eth0/upper_vlan0"
+	link "$net/eth0/upper_br0" /sys/devices/virtual/net/br0
+	link "$net/eth0/upper_bond0" /sys/devices/virtual/net/bond0
+	none "$net/eth0/upper_vlan0"
 	in_use "interface eth0 is in bond bond0; interface eth0 is in bridge br0" 0000:00:12.0
-}
 
-@test "an interface that is in no network namespace that can be looked into" {
+	promise "an interface that is in no network namespace that can be looked into"
 	local unseen="cannot tell who uses it: its interface is in a network namespace that cannot be looked into
 vfio-bind: hint: --force takes it all the same"
-	changing
-	rm -r "$PCI/0000:00:12.0/net/eth0"
+	none "$PCI/0000:00:12.0/net/eth0"
 	expect 3 "vfio-bind: 0000:00:12.0: $unseen" handoff -n 0000:00:12.0 none
 	# Of the device behind it, too.
 	expect 3 "vfio-bind: 0000:00:03.0: $unseen" handoff -n 00:03.0 none
-	rm -r "$PCI/0000:00:03.0/virtio0/net"
+	none "$PCI/0000:00:03.0/virtio0/net"
 	free 0000:00:03.0
 	# Another one of that name is not it.
-	mkdir "$PCI/0000:00:12.0/net/eth0"
-	echo 1000 >"$PCI/0000:00:12.0/net/eth0/ifindex"
+	folder "$PCI/0000:00:12.0/net/eth0"
+	attribute "$PCI/0000:00:12.0/net/eth0/ifindex" 1000
 	expect 3 "vfio-bind: 0000:00:12.0: $unseen" handoff -n 0000:00:12.0 none
-	rm -r "$PCI/0000:00:12.0/net"
+	none "$PCI/0000:00:12.0/net"
 	free 0000:00:12.0
-}
 
-SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
-
-@test "a disk that is mounted or held" {
-	local number
+	promise "a disk that is mounted or held"
 	free 0000:00:1f.2
 	mkdir -p /run/mounted
 	mount -t tmpfs vb /run/mounted
@@ -63,17 +69,60 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	in_use "sda1 is mounted on /run/mounted" 0000:00:1f.2
 	# By what is stacked on it.
 	attribute "$SDA/sda1/dev" 1023:1
-	mkdir -p /sys/devices/virtual/block/dm-0/{holders,dm} "$SDA/sda1/holders"
-	ln -s ../../devices/virtual/block/dm-0 /sys/class/block/dm-0
+	folder /sys/devices/virtual/block/dm-0/{holders,dm} "$SDA/sda1/holders"
+	link /sys/class/block/dm-0 /sys/devices/virtual/block/dm-0
 	: >"$SDA/sda1/holders/dm-0"
 	echo 1023:9 >/sys/devices/virtual/block/dm-0/dev
 	echo vg-root >/sys/devices/virtual/block/dm-0/dm/name
 	in_use "sda1 is held by dm-0" 0000:00:1f.2
 	echo "$number" >/sys/devices/virtual/block/dm-0/dev
 	in_use "sda1 -> dm-0 (vg-root) is mounted on /run/mounted" 0000:00:1f.2
-	rm /sys/devices/virtual/block/dm-0/dm/name
+	none /sys/devices/virtual/block/dm-0/dm/name
 	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
 	umount /run/mounted
+
+	promise "a multipath disk, by each controller"
+	changing
+	mkdir -p /run/mounted
+	mount -t tmpfs vb /run/mounted
+	mountpoint -d /run/mounted >/sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1/dev
+	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.1
+	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.2
+	umount /run/mounted
+
+	promise "consumers that would be unbound too"
+	local link="$PCI/0000:00:10.0/consumer:platform:half"
+	folder "$link" "$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3"
+	echo available >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
+	echo active >"$link/status"
+	in_use "its consumer platform:half would be unbound too" 0000:00:10.0
+	echo 1 >"$link/sync_state_only"
+	free 0000:00:10.0
+	echo active >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
+	in_use "its consumer pci:0000:00:1f.3 would be unbound too" 0000:00:10.0
+
+	promise "the only console"
+	folder /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
+	echo "(S) dummy device" >/sys/class/vtconsole/vtcon0/name
+	echo 0 >/sys/class/vtconsole/vtcon0/bind
+	echo "(M) frame buffer device" >/sys/class/vtconsole/vtcon1/name
+	echo 1 >/sys/class/vtconsole/vtcon1/bind
+	free 0000:00:02.0 # no framebuffer
+	folder "$PCI/0000:00:02.0/graphics/fb0"
+	link /sys/class/graphics/fb0 "$PCI/0000:00:02.0/graphics/fb0"
+	link "$PCI/0000:00:02.0/graphics/fb0/device" "$PCI/0000:00:02.0"
+	in_use "fb0 has the only console of this host" 0000:00:02.0
+	echo 0 >/sys/class/vtconsole/vtcon1/bind
+	free 0000:00:02.0 # no console on it
+	echo 1 >/sys/class/vtconsole/vtcon1/bind
+	# That of the firmware is on the display that was booted with.
+	none /sys/class/graphics/fb0
+	folder /sys/devices/platform/half/graphics/fb0
+	link /sys/class/graphics/fb0 /sys/devices/platform/half/graphics/fb0
+	link /sys/devices/platform/half/graphics/fb0/device /sys/devices/platform/half
+	in_use "fb0 has the only console of this host" 0000:00:02.0
+	echo 0 >"$PCI/0000:00:02.0/boot_vga"
+	free 0000:00:02.0
 }
 
 @test "a disk that is swapped on" {
@@ -83,52 +132,4 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 /dev/vb-swap partition 1 0 -2" >"$MADE_UP/swaps"
 	in_use "sda1 is swapped on" 0000:00:1f.2
 	rm /dev/vb-swap
-}
-
-@test "a multipath disk, by each controller" {
-	changing
-	mkdir -p /run/mounted
-	mount -t tmpfs vb /run/mounted
-	mountpoint -d /run/mounted >/sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1/dev
-	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.1
-	in_use "nvme1n1 is mounted on /run/mounted" 0000:00:11.2
-	umount /run/mounted
-}
-
-@test "consumers that would be unbound too" {
-	local link="$PCI/0000:00:10.0/consumer:platform:half"
-	changing
-	mkdir -p "$link" "$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3"
-	echo available >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
-	echo active >"$link/status"
-	in_use "its consumer platform:half would be unbound too" 0000:00:10.0
-	echo 1 >"$link/sync_state_only"
-	free 0000:00:10.0
-	echo active >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
-	in_use "its consumer pci:0000:00:1f.3 would be unbound too" 0000:00:10.0
-}
-
-@test "the only console" {
-	changing
-	mkdir -p /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
-	echo "(S) dummy device" >/sys/class/vtconsole/vtcon0/name
-	echo 0 >/sys/class/vtconsole/vtcon0/bind
-	echo "(M) frame buffer device" >/sys/class/vtconsole/vtcon1/name
-	echo 1 >/sys/class/vtconsole/vtcon1/bind
-	free 0000:00:02.0 # no framebuffer
-	mkdir -p "$PCI/0000:00:02.0/graphics/fb0"
-	ln -s ../../devices/pci0000:00/0000:00:02.0/graphics/fb0 /sys/class/graphics/fb0
-	ln -s ../../../0000:00:02.0 "$PCI/0000:00:02.0/graphics/fb0/device"
-	in_use "fb0 has the only console of this host" 0000:00:02.0
-	echo 0 >/sys/class/vtconsole/vtcon1/bind
-	free 0000:00:02.0 # no console on it
-	echo 1 >/sys/class/vtconsole/vtcon1/bind
-	# That of the firmware is on the display that was booted with.
-	rm -r /sys/class/graphics/fb0
-	mkdir -p /sys/devices/platform/half/graphics/fb0
-	ln -s ../../devices/platform/half/graphics/fb0 /sys/class/graphics/fb0
-	ln -s ../../../half /sys/devices/platform/half/graphics/fb0/device
-	in_use "fb0 has the only console of this host" 0000:00:02.0
-	echo 0 >"$PCI/0000:00:02.0/boot_vga"
-	free 0000:00:02.0
 }

@@ -53,7 +53,7 @@ static bool vfio_has_id;  /* vfio-pci was told the device's (new_id), and comes 
 /* What happens to a command: it is killed before its Nth point (a write to /sys or to the
  * record), or it fails at the Nth, and at the Mth or all after it; or at the Nth a VFIO
  * driver takes the device if nothing keeps it from that. 0: never. */
-static struct {
+static struct fault {
 	int point, kill_at, fail_at, then_at, grab_at;
 	bool then_all;
 } fault;
@@ -158,6 +158,16 @@ char *__wrap_sysfs_read(const char *dir, const char *attr)
 	if (streq(attr, "physfn/sriov_drivers_autoprobe") && flagged_only)
 		return copy("0");
 	return NULL;
+}
+
+/* It is in no IOMMU group. Asked here, for the kernel takes its time for each question.
+ */
+struct names __wrap_sysfs_names(const char *dir, const char *prefix);
+struct names __wrap_sysfs_names(const char *dir, const char *prefix)
+{
+	(void)dir;
+	(void)prefix;
+	return (struct names){0};
 }
 
 bool __wrap_sysfs_has(const char *dir, const char *entry);
@@ -348,15 +358,33 @@ static const struct action {
 /* --- what must be so ----------------------------------------------------------- */
 
 static size_t now_at; /* the visit from which the world came about */
-static char how[128]; /* and how */
+static struct deed {
+	const struct action *action; /* NULL: it is the origin */
+	struct fault fault;
+} how; /* and how */
+static char origin[128];
 static void tell_story(size_t visit);
+
+static const char *deed_text(const struct deed *deed)
+{
+	static char text[128];
+	const struct fault *f = &deed->fault;
+
+	if (!deed->action)
+		return origin;
+	snprintf(text, sizeof(text),
+		 "%s (killed at %d, failing at %d, %d%s; grabbed at %d)",
+		 deed->action->text, f->kill_at, f->fail_at, f->then_at,
+		 f->then_all ? " and on" : "", f->grab_at);
+	return text;
+}
 
 static void violated(const char *what, const struct error *e)
 {
 	tell_story(now_at);
-	complain("%s: %s: now on %s, flagged for %s, record '%s'; it said: %s", how, what,
-		 names[world.driver] ?: "-", names[world.flag] ?: "-", world.record,
-		 e->text);
+	complain("%s: %s: now on %s, flagged for %s, record '%s'; it said: %s",
+		 deed_text(&how), what, names[world.driver] ?: "-",
+		 names[world.flag] ?: "-", world.record, e->text);
 }
 
 static bool is_at_origin(const struct world *w)
@@ -458,7 +486,7 @@ static struct visit {
 	struct world world;
 	size_t from; /* the one before; of the first: itself */
 	int commands;
-	char how[128];
+	struct deed how;
 } visits[8192];
 static size_t n_visits, n_runs, n_worlds;
 
@@ -466,7 +494,7 @@ static void tell_story(size_t visit)
 {
 	if (visits[visit].from != visit)
 		tell_story(visits[visit].from);
-	complain("%s;", visits[visit].how);
+	complain("%s;", deed_text(&visits[visit].how));
 }
 
 /* The world is what came of @how. Returns whether it had not been met. */
@@ -478,9 +506,7 @@ static bool visit(size_t from, int commands)
 	}
 	if (n_visits == ARRAY_SIZE(visits))
 		abort();
-	visits[n_visits] = (struct visit){world, from, commands, ""};
-	snprintf(visits[n_visits].how, sizeof(visits->how), "%s", how);
-	n_visits++;
+	visits[n_visits++] = (struct visit){world, from, commands, how};
 	n_worlds++;
 	return true;
 }
@@ -499,10 +525,7 @@ static int try(const struct action *action, size_t from)
 	now_at = from;
 	world = before;
 	world.faulted |= fault.kill_at || fault.fail_at || fault.grab_at;
-	snprintf(how, sizeof(how),
-		 "%s (killed at %d, failing at %d, %d%s; grabbed at %d)", action->text,
-		 fault.kill_at, fault.fail_at, fault.then_at,
-		 fault.then_all ? " and on" : "", fault.grab_at);
+	how = (struct deed){action, fault};
 	if (action->kind == CLEAR_FLAG) {
 		world.flag = NONE_SET;
 	} else if (action->kind == UNBIND) {
@@ -578,8 +601,10 @@ static void walk_from(int driver, int flag)
 	world.driver = world.origin_driver = driver;
 	world.flag = world.origin_flag = flag;
 	n_visits = 0;
-	snprintf(how, sizeof(how), "from %s, flagged for %s%s%s%s", names[driver] ?: "-",
-		 names[flag] ?: "-", flagged_only ? ", bound by its flag only" : "",
+	how = (struct deed){0};
+	snprintf(origin, sizeof(origin), "from %s, flagged for %s%s%s%s",
+		 names[driver] ?: "-", names[flag] ?: "-",
+		 flagged_only ? ", bound by its flag only" : "",
 		 vfio_has_pf ? ", its PF on VFIO" : "",
 		 vfio_has_id ? ", its id told to VFIO" : "");
 	visit(0, 0);

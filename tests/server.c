@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* vfio-bind-server OUT [ERR]: vfio-bind, for tests that run it some hundred times.
+ *
+ * Linked with the objects of the program and --wrap=main. A command comes on standard
+ * input: the number of its arguments, and these, each with a NUL behind it. A child runs
+ * main() with them, as it would after an exec, with nothing on standard input and its
+ * output in the file OUT, or in OUT and ERR. Then its exit status is printed, as the
+ * shell has it. Ends with its standard input.
+ *
+ * To exec the program and to link it to its libraries takes several times as long as most
+ * of its commands. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int __real_main(int argc, char **argv);
+int __wrap_main(int argc, char **argv);
+
+/* Returns what is before the next NUL, or NULL at the end. */
+static char *read_word(void)
+{
+	char *word = NULL;
+	size_t size = 0;
+
+	return getdelim(&word, &size, '\0', stdin) > 0 ? word : NULL;
+}
+
+static void direct(int fd, const char *path)
+{
+	int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
+
+	if (file < 0 || dup2(file, fd) < 0) {
+		perror(path);
+		abort();
+	}
+	close(file);
+}
+
+static void run(int argc, char **argv, const char *out, const char *err)
+{
+	direct(STDIN_FILENO, "/dev/null");
+	direct(STDOUT_FILENO, out);
+	if (err)
+		direct(STDERR_FILENO, err);
+	else
+		dup2(STDOUT_FILENO, STDERR_FILENO);
+	exit(__real_main(argc, argv));
+}
+
+int __wrap_main(int argc, char **argv)
+{
+	static char program[] = "vfio-bind";
+	static char **words; /* for main(), which may change it */
+
+	for (char *count; argc > 1 && (count = read_word()); free(count)) {
+		int n = atoi(count) + 1, status;
+		pid_t child;
+
+		words = calloc((size_t)n + 1, sizeof(*words));
+		words[0] = program;
+		for (int i = 1; i < n; i++)
+			words[i] = read_word();
+		child = fork();
+		if (child == 0)
+			run(n, words, argv[1], argv[2]);
+		if (child < 0 || waitpid(child, &status, 0) < 0)
+			return 1;
+		dprintf(STDOUT_FILENO, "%d\n",
+			WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+		for (int i = 1; i < n; i++)
+			free(words[i]);
+		free(words);
+	}
+	return 0;
+}
