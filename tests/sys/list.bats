@@ -212,11 +212,14 @@ vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 	expect 1 "vfio-bind: cannot read /sys/bus: No such file or directory" list
 }
 
-@test "a flag that cannot be read is ?, and its device is in the list" {
+@test "a flag that cannot be read is ?, its device is in the list, and that is said" {
 	changing
 	rm "$NVME/driver_override"
 	mkdir "$NVME/driver_override"
-	expect 0 "0000:00:10.0 ?" list -nro DEVICE,OVERRIDE 00:10.0
-	vfio-bind list -nro DEVICE,OVERRIDE | grep -qx '0000:00:10.0 ?'
-	expect 1 "vfio-bind: 0000:00:10.0: cannot read driver_override: Is a directory" handoff -n 00:10.0
+	local said="vfio-bind: cannot read $NVME/driver_override: Is a directory"
+	expect 1 "0000:00:10.0 ?
+$said" list -nro DEVICE,OVERRIDE 00:10.0
+	run -1 --separate-stderr vfio-bind list -nro DEVICE,OVERRIDE
+	[[ $'\n'$output == *$'\n0000:00:10.0 ?\n'* && $stderr == "$said" ]]
+	expect 1 "vfio-bind: 0000:00:10.0: ${said#vfio-bind: }" handoff -n 00:10.0
 }
