@@ -149,6 +149,17 @@ static void tell_result(const struct device *dev, const struct error *e)
 		fail(dev->name, e);
 }
 
+/* Has all been read that is there? If not, say what. */
+static bool all_read(void)
+{
+	struct error e;
+
+	if (sysfs_check_read(&e) == 0)
+		return true;
+	fail(NULL, &e);
+	return false;
+}
+
 /* A full disk or a closed pipe behind stdout must not look like success. */
 static void close_stdout(void)
 {
@@ -201,7 +212,7 @@ static void explain_missing(const char *name, struct error *e)
 	_cleanup_device_ struct device other = {0};
 	struct error ignored;
 
-	if (*e->hint)
+	if (*e->hint || e->status != STATUS_USAGE)
 		return;
 	if (record_has_met(name))
 		error_set(e, STATUS_USAGE, "%s: the device is gone: it was removed",
@@ -224,12 +235,14 @@ static struct devices find_operands(bool changing)
 
 	for (size_t i = 0; i < arg_operands.n; i++) {
 		_cleanup_device_ struct device dev = {0};
-		struct error e;
+		struct error e, ignored;
 
 		if (name_find(arg_operands.name[i], &dev, &e) < 0) {
-			if (arg_all) /* a recorded device is gone: no error */
+			/* A recorded device is gone: no error. */
+			if (arg_all && e.status == STATUS_USAGE)
 				continue;
 			explain_missing(arg_operands.name[i], &e);
+			IGNORE(sysfs_check_read(&ignored)); /* then no more is said */
 			fail(NULL, &e);
 			continue;
 		}
@@ -254,6 +267,8 @@ static int run_list(void)
 	arg_list.group = arg_group;
 	if (list_print(&devices, &arg_list, &e) < 0)
 		fail(NULL, &e);
+	fflush(stdout); /* the list comes first */
+	all_read();
 	return worst;
 }
 
@@ -277,8 +292,11 @@ static int run_changing(void)
 	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
 	if (arg_all)
 		arg_operands = record_list();
+	if (!all_read())
+		return worst;
 	devices = find_operands(true);
-	if (!devices.n || (worst && arg_request.command != COMMAND_RELEASE))
+	if (!all_read() || !devices.n ||
+	    (worst && arg_request.command != COMMAND_RELEASE))
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	/* A closed pipe behind stderr must not end the command half way. */

@@ -110,14 +110,15 @@ static int walk(struct below *below, const char *path)
 {
 	unsigned int nvme, controller, namespace;
 	_cleanup_closedir_ DIR *dir = opendir(path);
+	int err = dir ? 0 : -errno; /* sscanf() sets errno, too */
 	struct dirent *entry;
-	int err;
 
 	if (sscanf(below_name(path), "nvme%uc%un%u", &nvme, &controller, &namespace) ==
 		    3 &&
 	    is_hidden(path))
 		return walk_multipath(below, nvme, namespace);
-	err = dir ? visit(below, path) : -errno;
+	if (dir)
+		err = visit(below, path);
 	while (err == 0 && (errno = 0, entry = readdir(dir))) {
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
 			_cleanup_free_ char *inner = format("%s/%s", path, entry->d_name);

@@ -133,10 +133,14 @@ static int is_not_in_use(struct job *job, struct error *e)
 	_cleanup_usage_ struct usage usage = {0};
 	_cleanup_free_ char *text = NULL;
 	int result = find_usage(job, &usage, e);
+	struct error unread;
 
 	/* Should the unbind wait for them, the user hears of whom. */
 	if (usage.processes)
 		supervisor->users(usage.processes);
+	if (sysfs_check_read(&unread) < 0 && result == 0)
+		result = error_set(e, STATUS_REFUSED,
+				   "cannot tell whether it is in use: %s", unread.text);
 	if (job->request->force)
 		return 0;
 	for (size_t i = 0; i < usage.uses.n; i++)
@@ -251,7 +255,10 @@ static const struct {
 int check_all(struct job *job, struct error *e)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
-		if (checks[i].due(job) && checks[i].check(job, e) < 0)
+		int err = checks[i].due(job) ? checks[i].check(job, e) : 0;
+
+		/* What was not read may be why it is refused. */
+		if (sysfs_check_read(e) < 0 || err < 0)
 			return -1;
 	}
 	return 0;

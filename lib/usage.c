@@ -244,7 +244,12 @@ char *usage_names(const struct device *dev)
 	_cleanup_below_ struct below below = {0};
 	char *list = NULL;
 
-	IGNORE(below_read(dev, &below)); /* some is better than none */
+	int err = below_read(dev, &below);
+
+	if (err < 0) { /* some is better than none, if that is said */
+		errno = -err;
+		sysfs_note_unread(dev->path);
+	}
 	for (size_t i = 0; i < below.interfaces.n; i++)
 		append(&list, ",", "%s", below_name(below.interfaces.name[i]));
 	for (size_t i = 0; i < below.n; i++)

@@ -31,6 +31,7 @@ static char *if_there(char *path)
 {
 	if (access(path, F_OK) == 0)
 		return path;
+	sysfs_note_unread(path);
 	free(path);
 	return NULL;
 }
