@@ -74,7 +74,7 @@ sweep() {
 @test "a driver that cannot be told is not none" {
 	local n
 	for ((n = 1; ; n++)); do
-		faulty readlink EIO $n handoff -n 00:10.0 || break
+		faulty readlinkat EIO $n handoff -n 00:10.0 || break
 		((status == 0)) || continue
 		[[ $(<"$MADE_UP/out") == *"> $DRIVERS/nvme/unbind"* ]]
 	done
@@ -83,7 +83,7 @@ sweep() {
 
 @test "release --all does not forget what it cannot look at" {
 	local call n
-	for call in newfstatat readlink access getdents64 openat; do
+	for call in newfstatat readlinkat access getdents64 openat; do
 		for ((n = 1; ; n += 3)); do
 			record pci:0000:00:05.2 "$PCI/0000:00:05.2" "given vfio-pci"
 			faulty $call EIO $n release --all -t 5 || break
