@@ -46,6 +46,8 @@ static bool same_file(struct file_id a, struct file_id b)
 
 static bool has_file(const struct file_ids *files, struct file_id file)
 {
+	if (S_ISREG(file.type)) /* most are, and nobody looks for those */
+		return false;
 	for (size_t i = 0; i < files->n; i++) {
 		if (same_file(files->file[i], file))
 			return true;
@@ -358,6 +360,12 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	scan.to_parent = detach(socket);
 	proc = opendir("/proc");
+	/* Process 1 is always there, unless this is no proc file system, or one that
+	 * hides the processes of others (hidepid=). */
+	if (proc && access("/proc/1", F_OK) < 0)
+		tell(&scan, &(struct finding){.what = UNSEEN,
+					      .unseen = "/proc does not show all "
+							"processes"});
 	while (proc && (errno = 0, entry = readdir(proc))) {
 		if (isdigit((unsigned char)entry->d_name[0]))
 			scan_process(&scan, dirfd(proc), entry->d_name);
@@ -390,16 +398,16 @@ static int hear(int child, struct holders *holders, bool *ended, struct error *e
 
 	for (;;) {
 		int64_t left = deadline - now();
+		int ready = left > 0 ? poll(&pollfd, 1, (int)(left / MSEC) + 1) : 0;
 
-		if (left <= 0 || poll(&pollfd, 1, (int)(left / MSEC) + 1) == 0)
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready == 0)
 			return error_set(e, STATUS_REFUSED,
 					 CANNOT_TELL "it takes too long to look");
-		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0) {
-			if (errno == EAGAIN || errno == EINTR)
-				continue;
+		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
 					 CANNOT_TELL "who looked was killed");
-		}
 		*ended = finding.what == ENDED;
 		if (*ended)
 			return result;

@@ -132,3 +132,18 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	echo 0 >"$PCI/0000:00:02.0/boot_vga"
 	free 0000:00:02.0
 }
+
+@test "a /proc that does not show all processes" {
+	changing
+	mkdir -p "$NVME/tty/ttyX"
+	echo 1:7 >"$NVME/tty/ttyX/dev"
+	rm -r "$NVME/nvme"
+	free 0000:00:10.0
+	local unseen="vfio-bind: 0000:00:10.0: cannot tell who has it open: /proc does not show all processes
+vfio-bind: hint: --force takes it all the same"
+	run -3 unshare -m bash -c "mount -t tmpfs vb /proc; vfio-bind handoff -n 0000:00:10.0 none"
+	[[ $output == "$unseen" ]]
+	run -3 unshare -m bash -c "mount -t proc -o hidepid=ptraceable vb /proc
+		setpriv --bounding-set=-sys_ptrace vfio-bind handoff -n 0000:00:10.0 none"
+	[[ $output == "$unseen" ]]
+}
