@@ -133,6 +133,17 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	free 0000:00:02.0
 }
 
+@test "a serial line with the kernel's console" {
+	changing
+	mkdir -p "$NVME/tty/ttyS4" /sys/class/tty/console
+	ln -s ../../../../../../class/tty "$NVME/tty/ttyS4/subsystem"
+	echo 1023:4 >"$NVME/tty/ttyS4/dev"
+	echo "tty0 ttyS40" >/sys/class/tty/console/active
+	free 0000:00:10.0
+	echo "tty0 ttyS4" >/sys/class/tty/console/active
+	in_use "ttyS4 is a console of the kernel" 0000:00:10.0
+}
+
 @test "a /proc that does not show all processes" {
 	changing
 	mkdir -p "$NVME/tty/ttyX"
