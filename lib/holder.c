@@ -59,7 +59,7 @@ static bool has_file(const struct file_ids *files, struct file_id file)
 
 /* What the child that looks tells its parent. */
 struct finding {
-	enum { FOUND, UNSEEN, ENDED } what;
+	enum { FOUND, UNSEEN, GOES_ON, ENDED } what; /* GOES_ON: to holder.pid */
 	struct holder holder;
 	char unseen[128]; /* what it could not look at, and why */
 };
@@ -342,6 +342,7 @@ static void scan_process(struct scan *scan, int proc, const char *pid)
 		openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	scan->pid = atoi(pid);
+	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
 	if (process < 0) {
 		cannot_see(scan, "", errno);
 		return;
@@ -378,6 +379,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 
 /* --- the parent of the scan -------------------------------------------------------- */
 
+/* For one process: many of them may take longer. */
 #define LOOK_TIME (5 * SEC)
 
 static void add_holder(struct holders *holders, const struct holder *holder)
@@ -389,37 +391,46 @@ static void add_holder(struct holders *holders, const struct holder *holder)
 }
 
 /* Take what the child tells, until it has *@ended. Returns 0 or -1 with @e. */
-static int hear(int child, struct holders *holders, bool *ended, struct error *e)
+static int hear(int child, int64_t deadline, struct holders *holders, bool *ended,
+		struct error *e)
 {
-	int64_t deadline = now() + LOOK_TIME;
+	int64_t until = now() + LOOK_TIME;
+	pid_t pid = 0; /* that it looks into */
 	struct pollfd pollfd = {.fd = child, .events = POLLIN};
 	struct finding finding = {0};
 	int result = 0;
 
 	for (;;) {
-		int64_t left = deadline - now();
+		int64_t left = (until < deadline ? until : deadline) - now();
 		int ready = left > 0 ? poll(&pollfd, 1, (int)(left / MSEC) + 1) : 0;
 
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready == 0)
 			return error_set(e, STATUS_REFUSED,
-					 CANNOT_TELL "it takes too long to look");
+					 CANNOT_TELL
+					 "it takes too long to look into process %d",
+					 pid);
 		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
 					 CANNOT_TELL "who looked was killed");
 		*ended = finding.what == ENDED;
 		if (*ended)
 			return result;
-		if (finding.what == FOUND)
+		if (finding.what == GOES_ON) {
+			pid = finding.holder.pid;
+			until = now() + LOOK_TIME;
+		} else if (finding.what == FOUND) {
 			add_holder(holders, &finding.holder);
-		else if (result == 0)
+		} else if (result == 0) {
 			result = error_set(e, STATUS_REFUSED, CANNOT_TELL "%s",
 					   finding.unseen);
+		}
 	}
 }
 
-int holders_find(const struct file_ids *files, struct holders *holders, struct error *e)
+int holders_find(const struct file_ids *files, int64_t deadline, struct holders *holders,
+		 struct error *e)
 {
 	bool ended = false;
 	int sockets[2], result;
@@ -438,7 +449,8 @@ int holders_find(const struct file_ids *files, struct holders *holders, struct e
 	close(sockets[1]);
 	result = child < 0 ? error_set(e, STATUS_REFUSED, CANNOT_TELL "cannot fork: %s",
 				       strerror(errno))
-			   : hear(sockets[0], holders, &ended, e);
+			   : hear(sockets[0], deadline, holders, &ended, e);
+	holders->at = now();
 	close(sockets[0]);
 	if (child > 0 && !ended) /* it may be stuck: it is not waited for */
 		kill(child, SIGKILL);

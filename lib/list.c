@@ -301,7 +301,7 @@ static void find_holders(struct row *rows, size_t n, const struct selection *sel
 		add_files(&rows[i].dev, &files);
 		rows[i].holders = holders;
 	}
-	IGNORE(holders_find(&files, holders, &ignored));
+	IGNORE(holders_find(&files, INT64_MAX, holders, &ignored));
 }
 
 static const char **paths_of(const struct row *rows, size_t n)

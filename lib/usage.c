@@ -217,7 +217,7 @@ static const struct holders *find_holders(const struct holders *known,
 {
 	if (known && now() - known->at < FRESH && holders_know(known, files))
 		return known;
-	*result = holders_find(files, own, e);
+	*result = holders_find(files, INT64_MAX, own, e);
 	return own;
 }
 

@@ -125,6 +125,9 @@ static bool is_excepted(const struct holder *holder, pid_t except, const char *o
 			  (holder->parent == except && streq(holder->comm, own)));
 }
 
+/* Also the parent asks who holds a device, when its time is up. */
+#define HOLDERS_TIME (5 * SEC)
+
 char *vfio_holders(const struct vfio_nodes *nodes, pid_t except)
 {
 	_cleanup_free_ char *own = sysfs_read("/proc/self", "comm");
@@ -132,7 +135,7 @@ char *vfio_holders(const struct vfio_nodes *nodes, pid_t except)
 	struct error ignored; /* those that can be seen are told */
 	size_t n = 0;
 
-	IGNORE(holders_find(&nodes->files, &holders, &ignored));
+	IGNORE(holders_find(&nodes->files, now() + HOLDERS_TIME, &holders, &ignored));
 	for (size_t i = 0; i < holders.n; i++) {
 		if (!is_excepted(&holders.holder[i], except, own))
 			holders.holder[n++] = holders.holder[i];

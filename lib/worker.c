@@ -559,7 +559,7 @@ static int find_holders(const struct request *request, struct holders *holders)
 		return -1;
 	for (size_t i = 0; i < request->devices->n; i++)
 		usage_files(&request->devices->dev[i], &files);
-	return holders_find(&files, holders, &ignored);
+	return holders_find(&files, request->deadline, holders, &ignored);
 }
 
 static struct workers make_workers(const struct request *request,
