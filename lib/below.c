@@ -85,7 +85,8 @@ static int visit(struct below *below, const char *path)
 	_cleanup_free_ char *number = sysfs_read(path, "dev");
 	_cleanup_free_ char *subsystem = NULL;
 
-	if (!number && errno != ENOENT)
+	/* ENODEV: it has just been removed. EISDIR: a folder of that name. */
+	if (!number && errno != ENOENT && errno != ENODEV && errno != EISDIR)
 		return -errno;
 	if (number) {
 		add_node(below, path, number);

@@ -117,8 +117,8 @@ static int find_usage(const struct job *job, struct usage *usage, struct error *
 
 	if (until > job->request->deadline)
 		until = job->request->deadline;
-	for (int i = 1; usage->momentary && !job->request->force && now() < until &&
-			(i < OPEN_TRIES || udev_is_at_work());
+	for (int i = 1;
+	     usage->momentary && now() < until && (i < OPEN_TRIES || udev_is_at_work());
 	     i++) {
 		sleep_for(OPEN_PAUSE);
 		usage_clear(usage);
@@ -127,22 +127,41 @@ static int find_usage(const struct job *job, struct usage *usage, struct error *
 	return result;
 }
 
+/* With --force nobody is asked, nor waited for; but should the unbind wait for those whom
+ * the parent has seen, the user hears of them. */
+static void tell_users_seen(const struct job *job)
+{
+	_cleanup_files_ struct file_ids files = {0};
+	_cleanup_free_ char *users = NULL;
+	struct error ignored;
+
+	usage_files(job->dev, &files);
+	IGNORE(sysfs_check_read(&ignored));
+	if (job->request->holders)
+		users = holders_text(job->request->holders, &files);
+	if (users)
+		job->supervisor->users(users);
+}
+
 static int is_not_in_use(struct job *job, struct error *e)
 {
 	const struct supervisor *supervisor = job->supervisor;
 	_cleanup_usage_ struct usage usage = {0};
 	_cleanup_free_ char *text = NULL;
-	int result = find_usage(job, &usage, e);
 	struct error unread;
+	int result;
 
+	if (job->request->force) {
+		tell_users_seen(job);
+		return 0;
+	}
+	result = find_usage(job, &usage, e);
 	/* Should the unbind wait for them, the user hears of whom. */
 	if (usage.processes)
 		supervisor->users(usage.processes);
 	if (sysfs_check_read(&unread) < 0 && result == 0)
 		result = error_set(e, STATUS_REFUSED,
 				   "cannot tell whether it is in use: %s", unread.text);
-	if (job->request->force)
-		return 0;
 	for (size_t i = 0; i < usage.uses.n; i++)
 		append(&text, "; ", "%s", usage.uses.name[i]);
 	if (text) {

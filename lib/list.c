@@ -304,7 +304,7 @@ static int find_holders(struct row *rows, size_t n, const struct selection *sele
 		rows[i].holders = holders;
 	}
 	/* An ordinary user cannot see into all processes. */
-	return holders_find(&files, holders, e) < 0 && geteuid() == 0 ? -1 : 0;
+	return holders_find(&files, INT64_MAX, holders, e) < 0 && geteuid() == 0 ? -1 : 0;
 }
 
 static const char **paths_of(const struct row *rows, size_t n)

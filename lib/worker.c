@@ -547,11 +547,15 @@ static void give_up(const struct workers *workers, struct worker *worker)
 	}
 }
 
+/* With --force, who uses the devices is not worth a longer wait. */
+#define FORCED_LOOK SEC
+
 /* One look at all processes for all devices: who uses them through their host drivers.
  * What it could not see, each worker looks for itself, and tells. */
 static int find_holders(const struct request *request, struct holders *holders)
 {
 	_cleanup_files_ struct file_ids files = {0};
+	int64_t until = request->force ? now() + FORCED_LOOK : request->deadline;
 	struct error ignored;
 
 	*holders = (struct holders){0};
@@ -559,7 +563,8 @@ static int find_holders(const struct request *request, struct holders *holders)
 		return -1;
 	for (size_t i = 0; i < request->devices->n; i++)
 		usage_files(&request->devices->dev[i], &files);
-	return holders_find(&files, holders, &ignored);
+	return holders_find(&files, until, holders, &ignored) < 0 && !request->force ? -1
+										     : 0;
 }
 
 static struct workers make_workers(const struct request *request,
