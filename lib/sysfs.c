@@ -21,13 +21,13 @@ static const struct sysfs_listener *listener;
 /* What could not be read, and why: the first since it was last asked for. Empty: none. */
 static char unread[256];
 
-/* Is it that nothing is there? ENOTDIR: no folder is above it. ENODEV and ESRCH: it went
- * when it was open already (kernfs, /proc). EBADF: the folder that it is in could not be
- * opened, which is noted itself. */
+/* Is it that nothing is there? ENOTDIR: no folder is above it. ENAMETOOLONG: nothing can
+ * be called so. ENODEV and ESRCH: it went when it was open already (kernfs, /proc).
+ * EBADF: the folder that it is in could not be opened, which is noted itself. */
 static bool is_absence(int err)
 {
-	return err == ENOENT || err == ENOTDIR || err == ENODEV || err == ESRCH ||
-	       err == EBADF;
+	return err == ENOENT || err == ENOTDIR || err == ENAMETOOLONG || err == ENODEV ||
+	       err == ESRCH || err == EBADF;
 }
 
 void sysfs_note_unread(const char *path)
