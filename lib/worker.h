@@ -19,5 +19,6 @@ struct listener {
  * IOMMU group all get there, or all go back. What the listener has given to output_add()
  * is written until the deadline.
  * Returns that signal's number, or 0: one that came while a worker was still at work. The
- * four stay blocked: what comes later changes nothing, and must not hide what was done. */
+ * four stay blocked: what comes later changes nothing, and must not hide what was done.
+ */
 int worker_run(const struct request *request, const struct listener *listener);
