@@ -138,7 +138,7 @@ waits_for_reader() {
 
 @test "a stdout that cannot be closed, and on which nothing was written" {
 	unflagged
-	status_of strace -qqq -o "$MADE_UP/trace" -e trace=close -P /dev/null \
+	status_of strace -qqq -o "$MADE_UP/trace" -e trace=close -P "$MADE_UP/output" \
 		-e inject=close:error=EIO vfio-bind pin 00:10.0 pci-stub
 	((status == 0))
 	flagged pci-stub
