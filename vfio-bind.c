@@ -7,6 +7,7 @@
 #include "lib/group.h"
 #include "lib/list.h"
 #include "lib/name.h"
+#include "lib/output.h"
 #include "lib/pci.h"
 #include "lib/record.h"
 #include "lib/sysfs.h"
@@ -19,6 +20,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 
 #define PROGRAM "vfio-bind"
 
@@ -112,15 +114,14 @@ static const struct {
 
 /* --- what is said to the user -------------------------------------------------- */
 
-/* A whole line in one write, as several processes may share the log. */
 static void complain(const char *who, const char *kind, const struct error *e)
 {
 	_cleanup_free_ char *hint =
 		*e->hint ? format(PROGRAM ": hint: %s\n", e->hint) : copy("");
+	_cleanup_free_ char *lines = format(PROGRAM ": %s%s%s%s\n%s", who ? who : "",
+					    who ? ": " : "", kind, e->text, hint);
 
-	fprintf(stderr, PROGRAM ": %s%s%s%s\n%s", who ? who : "", who ? ": " : "", kind,
-		e->text, hint);
-	fflush(stderr);
+	output_add(STDERR_FILENO, lines);
 }
 
 static void fail(const char *who, const struct error *e)
@@ -132,8 +133,10 @@ static void fail(const char *who, const struct error *e)
 
 static void tell_step(const char *line)
 {
+	_cleanup_free_ char *lines = format("%s\n", line);
+
 	if (arg_verbose || arg_dry_run)
-		fprintf(arg_dry_run ? stdout : stderr, "%s\n", line);
+		output_add(arg_dry_run ? STDOUT_FILENO : STDERR_FILENO, lines);
 }
 
 static void tell_warning(const struct device *dev, const struct error *e)
@@ -160,13 +163,32 @@ static bool all_read(void)
 	return false;
 }
 
-/* A full disk or a closed pipe behind stdout must not look like success. */
-static void close_stdout(void)
+static int list_error; /* the errno of the list that could not be written; or 0 */
+
+/* Flush and close stdout. Returns an errno, or 0; also 0 when nothing was written there:
+ * then stdio has not made a buffer yet. */
+static int close_stdout(void)
 {
-	if (fclose(stdout) != 0) {
-		fprintf(stderr, PROGRAM ": write error: %s\n", strerror(errno));
-		_exit(worst > STATUS_FAILED ? worst : STATUS_FAILED);
-	}
+	if (list_error)
+		return list_error;
+	return __fbufsize(stdout) && fclose(stdout) != 0 ? errno : 0;
+}
+
+/* A full disk or a closed pipe behind stdout must not look like success. */
+static void end_output(void)
+{
+	struct error e;
+	int error;
+
+	output_finish(arg_request.deadline ? arg_request.deadline : INT64_MAX, -1);
+	error = output_error(STDOUT_FILENO);
+	if (!error)
+		error = close_stdout();
+	if (!error)
+		return;
+	error_set(&e, STATUS_FAILED, "write error: %s", strerror(error));
+	fail(NULL, &e);
+	_exit(worst);
 }
 
 /* With a standard fd closed, the next file opened would take its number. Open one there
@@ -267,7 +289,8 @@ static int run_list(void)
 	arg_list.group = arg_group;
 	if (list_print(&devices, &arg_list, &e) < 0)
 		fail(NULL, &e);
-	fflush(stdout); /* the list comes first */
+	if (fflush(stdout) != 0) /* the list comes first */
+		list_error = errno;
 	all_read();
 	return worst;
 }
@@ -277,6 +300,19 @@ static int compare(const void *a, const void *b)
 	const struct device *x = a, *y = b;
 
 	return strcmp(x->path, y->path);
+}
+
+/* As a shell expects of what was interrupted; but only if all is as it was, as the status
+ * of a signal tells no more. */
+static void die_of(int signal_number)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, signal_number);
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int run_changing(void)
@@ -304,12 +340,8 @@ static int run_changing(void)
 		signal(SIGPIPE, SIG_IGN);
 	arg_request.devices = &devices;
 	signal_number = worker_run(&arg_request, &listener);
-	if (signal_number && !any_done && worst != STATUS_BROKEN) {
-		/* Die of the signal, as a shell expects; but not if a device was done all
-		 * the same, or is not as it was. */
-		signal(signal_number, SIG_DFL);
-		raise(signal_number);
-	}
+	if (signal_number && !any_done && worst != STATUS_BROKEN)
+		die_of(signal_number);
 	return worst;
 }
 
@@ -550,7 +582,7 @@ int main(int argc, char **argv)
 	const struct command_line *command = NULL;
 
 	open_standard_fds();
-	atexit(close_stdout);
+	atexit(end_output);
 	argp_err_exit_status = STATUS_USAGE;
 	/* Wide enough for argp's "Try ..." to stand on one line. */
 	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 0);
