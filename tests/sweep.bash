@@ -125,14 +125,16 @@ counted() {
 	"$before" || return
 	kill-at count vfio-bind "$command" "${options[@]}" "$device" >"$calls" || return
 	"$after" || return
-	while read -r word process changes others; do
+	while read -r word process changes others what; do
 		[[ $word == calls ]] || continue
 		made["$process change"]=$changes made["$process other"]=$others
+		role[process]=$what
+		[[ $process == 1 || $what == looks ]] || workers=$((workers + 1))
 		processes=$process
 		((least && least < others)) || least=$others
 	done <"$calls"
-	((processes == ${#members[@]} + 1)) || {
-		echo "$processes processes, and not one and a worker for each of ${members[*]}"
+	((workers == ${#members[@]})) || {
+		echo "$workers workers, and not one for each of ${members[*]}"
 		return 1
 	}
 }
@@ -155,7 +157,11 @@ sweep_calls() {
 	# What it makes for sure. How often it asks for news varies, or what others are at, or a
 	# module that is still being loaded; and with a group, how often it is its turn.
 	sure=$((${#members[@]} == 1 ? all - all / 10 : (all + 1) / 2))
-	if [[ $kind == other ]]; then every=$((stride * OTHERS)) sure=$(((least + 1) / 2)); fi
+	# Nor is there much to be seen of one that only looks who has a node open.
+	if [[ $kind == other || ${role[process]} == looks ]]; then
+		every=$((stride * OTHERS)) sure=$(((least + 1) / 2))
+		((sure < all)) || sure=$(((all + 1) / 2))
+	fi
 	first=$((luck % (every < sure ? every : sure) + 1 + turn * every))
 	for ((call = first; every == 1 || call <= all; call += turns * every)); do
 		attempt >"$BATS_TEST_TMPDIR/said.$name" 2>&1 3>&- || status=$?
@@ -182,7 +188,7 @@ sweep_calls() {
 # and what the last one said in said.NAME.
 sweep() {
 	local command=$1 device=$2 stride=$3 luck=$4 turn=${5:-0} turns=${6:-1} name=${2#*/}
-	local process processes=0 least=0 kind tell_at=$((SECONDS + 60)) members=("${group[@]}")
+	local process processes=0 least=0 kind tell_at=$((SECONDS + 60)) members=("${group[@]}") role=()
 	local -A made=() killed=([change]=0 [other]=0) total=([change]=0 [other]=0)
 	((${#members[@]})) || members=("$device")
 	counted >"$BATS_TEST_TMPDIR/said.$name" 2>&1 3>&- || return

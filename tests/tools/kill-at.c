@@ -15,7 +15,8 @@
  *
  * It ends when all of them are really gone: one that is in the kernel may take a while.
  * Prints the number of the system call. With "count", nothing is killed, and a line
- * "calls PROCESS CHANGES OTHERS" is printed for each process. Exit status:
+ * "calls PROCESS CHANGES OTHERS ROLE" is printed for each process; ROLE is "works", or
+ * "looks" if it has neither locked nor written anything. Exit status:
  *   0  killed there; or counted, and COMMAND succeeded
  *   1  PROCESS has ended by itself before, and COMMAND succeeded
  *   3  there was no such process, and COMMAND succeeded
@@ -46,6 +47,7 @@ enum { KILLED, ENDED, FAILED, NO_SUCH_PROCESS };
 struct process {
 	pid_t pid; /* 0: it has ended */
 	bool counted;
+	bool works;	     /* it has locked or written something */
 	int changes, others; /* calls that it has come to */
 };
 
@@ -325,6 +327,7 @@ static bool comes_to(const struct point *point, int number, int status)
 	if (!is_entry(process->pid, status, &info))
 		return false;
 	change = is_change(process->pid, &info);
+	process->works |= info.entry.nr == SYS_flock || info.entry.nr == SYS_write;
 	calls = change ? ++process->changes : ++process->others;
 	if (number != point->process || change != point->change || calls != point->call)
 		return false;
@@ -375,8 +378,8 @@ static int count(char **command)
 	start(command);
 	status = run(&(struct point){0});
 	for (int i = 0; i < n_processes; i++)
-		printf("calls %d %d %d\n", i + 1, processes[i].changes,
-		       processes[i].others);
+		printf("calls %d %d %d %s\n", i + 1, processes[i].changes,
+		       processes[i].others, processes[i].works ? "works" : "looks");
 	return status == ENDED ? KILLED : FAILED;
 }
 
