@@ -7,6 +7,7 @@
 #include "lib/group.h"
 #include "lib/list.h"
 #include "lib/name.h"
+#include "lib/output.h"
 #include "lib/pci.h"
 #include "lib/record.h"
 #include "lib/sysfs.h"
@@ -19,6 +20,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 
 #define PROGRAM "vfio-bind"
 
@@ -112,15 +114,14 @@ static const struct {
 
 /* --- what is said to the user -------------------------------------------------- */
 
-/* A whole line in one write, as several processes may share the log. */
 static void complain(const char *who, const char *kind, const struct error *e)
 {
 	_cleanup_free_ char *hint =
 		*e->hint ? format(PROGRAM ": hint: %s\n", e->hint) : copy("");
+	_cleanup_free_ char *lines = format(PROGRAM ": %s%s%s%s\n%s", who ? who : "",
+					    who ? ": " : "", kind, e->text, hint);
 
-	fprintf(stderr, PROGRAM ": %s%s%s%s\n%s", who ? who : "", who ? ": " : "", kind,
-		e->text, hint);
-	fflush(stderr);
+	output_add(STDERR_FILENO, lines);
 }
 
 static void fail(const char *who, const struct error *e)
@@ -132,8 +133,10 @@ static void fail(const char *who, const struct error *e)
 
 static void tell_step(const char *line)
 {
+	_cleanup_free_ char *lines = format("%s\n", line);
+
 	if (arg_verbose || arg_dry_run)
-		fprintf(arg_dry_run ? stdout : stderr, "%s\n", line);
+		output_add(arg_dry_run ? STDOUT_FILENO : STDERR_FILENO, lines);
 }
 
 static void tell_warning(const struct device *dev, const struct error *e)
@@ -149,13 +152,43 @@ static void tell_result(const struct device *dev, const struct error *e)
 		fail(dev->name, e);
 }
 
-/* A full disk or a closed pipe behind stdout must not look like success. */
-static void close_stdout(void)
+/* Has all been read that is there? If not, say what. */
+static bool all_read(void)
 {
-	if (fclose(stdout) != 0) {
-		fprintf(stderr, PROGRAM ": write error: %s\n", strerror(errno));
-		_exit(worst > STATUS_FAILED ? worst : STATUS_FAILED);
-	}
+	struct error e;
+
+	if (sysfs_check_read(&e) == 0)
+		return true;
+	fail(NULL, &e);
+	return false;
+}
+
+static int list_error; /* the errno of the list that could not be written; or 0 */
+
+/* Flush and close stdout. Returns an errno, or 0; also 0 when nothing was written there:
+ * then stdio has not made a buffer yet. */
+static int close_stdout(void)
+{
+	if (list_error)
+		return list_error;
+	return __fbufsize(stdout) && fclose(stdout) != 0 ? errno : 0;
+}
+
+/* A full disk or a closed pipe behind stdout must not look like success. */
+static void end_output(void)
+{
+	struct error e;
+	int error;
+
+	output_finish(arg_request.deadline ? arg_request.deadline : INT64_MAX, -1);
+	error = output_error(STDOUT_FILENO);
+	if (!error)
+		error = close_stdout();
+	if (!error)
+		return;
+	error_set(&e, STATUS_FAILED, "write error: %s", strerror(error));
+	fail(NULL, &e);
+	_exit(worst);
 }
 
 /* With a standard fd closed, the next file opened would take its number. Open one there
@@ -201,7 +234,7 @@ static void explain_missing(const char *name, struct error *e)
 	_cleanup_device_ struct device other = {0};
 	struct error ignored;
 
-	if (*e->hint)
+	if (*e->hint || e->status != STATUS_USAGE)
 		return;
 	if (record_has_met(name))
 		error_set(e, STATUS_USAGE, "%s: the device is gone: it was removed",
@@ -224,12 +257,14 @@ static struct devices find_operands(bool changing)
 
 	for (size_t i = 0; i < arg_operands.n; i++) {
 		_cleanup_device_ struct device dev = {0};
-		struct error e;
+		struct error e, ignored;
 
 		if (name_find(arg_operands.name[i], &dev, &e) < 0) {
-			if (arg_all) /* a recorded device is gone: no error */
+			/* A recorded device is gone: no error. */
+			if (arg_all && e.status == STATUS_USAGE)
 				continue;
 			explain_missing(arg_operands.name[i], &e);
+			IGNORE(sysfs_check_read(&ignored)); /* then no more is said */
 			fail(NULL, &e);
 			continue;
 		}
@@ -254,6 +289,9 @@ static int run_list(void)
 	arg_list.group = arg_group;
 	if (list_print(&devices, &arg_list, &e) < 0)
 		fail(NULL, &e);
+	if (fflush(stdout) != 0) /* the list comes first */
+		list_error = errno;
+	all_read();
 	return worst;
 }
 
@@ -262,6 +300,19 @@ static int compare(const void *a, const void *b)
 	const struct device *x = a, *y = b;
 
 	return strcmp(x->path, y->path);
+}
+
+/* As a shell expects of what was interrupted; but only if all is as it was, as the status
+ * of a signal tells no more. */
+static void die_of(int signal_number)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, signal_number);
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int run_changing(void)
@@ -277,8 +328,11 @@ static int run_changing(void)
 	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
 	if (arg_all)
 		arg_operands = record_list();
+	if (!all_read())
+		return worst;
 	devices = find_operands(true);
-	if (!devices.n || (worst && arg_request.command != COMMAND_RELEASE))
+	if (!all_read() || !devices.n ||
+	    (worst && arg_request.command != COMMAND_RELEASE))
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	/* A closed pipe behind stderr must not end the command half way. */
@@ -286,12 +340,8 @@ static int run_changing(void)
 		signal(SIGPIPE, SIG_IGN);
 	arg_request.devices = &devices;
 	signal_number = worker_run(&arg_request, &listener);
-	if (signal_number && !any_done && worst != STATUS_BROKEN) {
-		/* Die of the signal, as a shell expects; but not if a device was done all
-		 * the same, or is not as it was. */
-		signal(signal_number, SIG_DFL);
-		raise(signal_number);
-	}
+	if (signal_number && !any_done && worst != STATUS_BROKEN)
+		die_of(signal_number);
 	return worst;
 }
 
@@ -532,7 +582,7 @@ int main(int argc, char **argv)
 	const struct command_line *command = NULL;
 
 	open_standard_fds();
-	atexit(close_stdout);
+	atexit(end_output);
 	argp_err_exit_status = STATUS_USAGE;
 	/* Wide enough for argp's "Try ..." to stand on one line. */
 	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 0);

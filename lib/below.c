@@ -85,7 +85,8 @@ static int visit(struct below *below, const char *path)
 	_cleanup_free_ char *number = sysfs_read(path, "dev");
 	_cleanup_free_ char *subsystem = NULL;
 
-	if (!number && errno != ENOENT)
+	/* ENODEV: it has just been removed. EISDIR: a folder of that name. */
+	if (!number && errno != ENOENT && errno != ENODEV && errno != EISDIR)
 		return -errno;
 	if (number) {
 		add_node(below, path, number);
@@ -110,14 +111,15 @@ static int walk(struct below *below, const char *path)
 {
 	unsigned int nvme, controller, namespace;
 	_cleanup_closedir_ DIR *dir = opendir(path);
+	int err = dir ? 0 : -errno; /* sscanf() sets errno, too */
 	struct dirent *entry;
-	int err;
 
 	if (sscanf(below_name(path), "nvme%uc%un%u", &nvme, &controller, &namespace) ==
 		    3 &&
 	    is_hidden(path))
 		return walk_multipath(below, nvme, namespace);
-	err = dir ? visit(below, path) : -errno;
+	if (dir)
+		err = visit(below, path);
 	while (err == 0 && (errno = 0, entry = readdir(dir))) {
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
 			_cleanup_free_ char *inner = format("%s/%s", path, entry->d_name);

@@ -306,9 +306,11 @@ static int bind(const struct device *dev, const struct step *step,
 	if (err < 0) {
 		bind_failed(dev, step->driver, err, e);
 	} else if (!streq(bound, step->driver)) {
+		err = -EBUSY;
+		if (sysfs_check_read(e) < 0)
+			return err;
 		error_set(e, STATUS_FAILED, "cannot bind to %s: it went to %s",
 			  step->driver, bound ? bound : "no driver");
-		err = -EBUSY;
 	}
 	return err;
 }

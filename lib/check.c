@@ -117,8 +117,8 @@ static int find_usage(const struct job *job, struct usage *usage, struct error *
 
 	if (until > job->request->deadline)
 		until = job->request->deadline;
-	for (int i = 1; usage->momentary && !job->request->force && now() < until &&
-			(i < OPEN_TRIES || udev_is_at_work());
+	for (int i = 1;
+	     usage->momentary && now() < until && (i < OPEN_TRIES || udev_is_at_work());
 	     i++) {
 		sleep_for(OPEN_PAUSE);
 		usage_clear(usage);
@@ -127,18 +127,41 @@ static int find_usage(const struct job *job, struct usage *usage, struct error *
 	return result;
 }
 
+/* With --force nobody is asked, nor waited for; but should the unbind wait for those whom
+ * the parent has seen, the user hears of them. */
+static void tell_users_seen(const struct job *job)
+{
+	_cleanup_files_ struct file_ids files = {0};
+	_cleanup_free_ char *users = NULL;
+	struct error ignored;
+
+	usage_files(job->dev, &files);
+	IGNORE(sysfs_check_read(&ignored));
+	if (job->request->holders)
+		users = holders_text(job->request->holders, &files);
+	if (users)
+		job->supervisor->users(users);
+}
+
 static int is_not_in_use(struct job *job, struct error *e)
 {
 	const struct supervisor *supervisor = job->supervisor;
 	_cleanup_usage_ struct usage usage = {0};
 	_cleanup_free_ char *text = NULL;
-	int result = find_usage(job, &usage, e);
+	struct error unread;
+	int result;
 
+	if (job->request->force) {
+		tell_users_seen(job);
+		return 0;
+	}
+	result = find_usage(job, &usage, e);
 	/* Should the unbind wait for them, the user hears of whom. */
 	if (usage.processes)
 		supervisor->users(usage.processes);
-	if (job->request->force)
-		return 0;
+	if (sysfs_check_read(&unread) < 0 && result == 0)
+		result = error_set(e, STATUS_REFUSED,
+				   "cannot tell whether it is in use: %s", unread.text);
 	for (size_t i = 0; i < usage.uses.n; i++)
 		append(&text, "; ", "%s", usage.uses.name[i]);
 	if (text) {
@@ -251,7 +274,10 @@ static const struct {
 int check_all(struct job *job, struct error *e)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
-		if (checks[i].due(job) && checks[i].check(job, e) < 0)
+		int err = checks[i].due(job) ? checks[i].check(job, e) : 0;
+
+		/* What was not read may be why it is refused. */
+		if (sysfs_check_read(e) < 0 || err < 0)
 			return -1;
 	}
 	return 0;

@@ -6,6 +6,8 @@
 #include "pci.h"
 #include "sysfs.h"
 
+#include <errno.h>
+
 static void job_clear(struct job *job)
 {
 	binding_clear(&job->from);
@@ -133,6 +135,9 @@ static int keep_record(const struct job *job, struct error *e)
 		record_next(job->has_record ? &job->record : NULL, &job->from, &job->to);
 
 	next.incarnation = device_incarnation(job->dev);
+	if (!next.incarnation) /* nobody would believe it */
+		return error_set(e, STATUS_FAILED, "cannot look at it: %s",
+				 strerror(errno));
 	return record_write(job->dev, &next, e);
 }
 
@@ -162,6 +167,17 @@ static bool is_as_it_was(const struct job *job)
 	       binding_equal(&is, &job->from);
 }
 
+/* Move the device back to where it was, and read that back. Returns 0 or -1 with @e. */
+static int move_back(const struct job *job, struct error *e)
+{
+	struct patience patience = {.deadline = job->request->deadline};
+
+	if (binding_move(job->dev, &job->from, &patience, e) < 0)
+		return -1;
+	return is_as_it_was(job) ? 0
+				 : error_set(e, STATUS_FAILED, "it is not where it was");
+}
+
 static int hint_release(const struct job *job, const char *what, struct error *e)
 {
 	return error_hint(e, "%s: vfio-bind release %s/%s", what, job->dev->bus,
@@ -171,12 +187,11 @@ static int hint_release(const struct job *job, const char *what, struct error *e
 /* Put the device back to where it was. @e says why; how it ended is added to it. */
 static int undo(struct job *job, struct error *e)
 {
-	struct patience patience = {.deadline = job->request->deadline};
 	bool untouched = is_as_it_was(job);
 	struct error why = *e, failed = {0};
 	_cleanup_free_ char *state = NULL;
 
-	if ((untouched || binding_move(job->dev, &job->from, &patience, &failed) == 0) &&
+	if ((untouched || move_back(job, &failed) == 0) &&
 	    restore_record(job, &failed) == 0) {
 		state = binding_text(&job->from);
 		error_set(e, why.status, "%s; it is %s %s", why.text,
@@ -212,6 +227,8 @@ static int go_or_undo(struct job *job, struct error *e)
 	    job->supervisor->may_pass(PHASE_MOVED) &&
 	    binding_reset(job->dev, &job->to, reset, &patience, e) < 0)
 		return undo(job, e);
+	if (sysfs_check_read(e) < 0)
+		return undo(job, e);
 	if (job->supervisor->may_pass(PHASE_DONE))
 		return 0;
 	error_set(e, STATUS_FAILED, "%s", job->supervisor->given_up());
@@ -241,9 +258,9 @@ static int go_home(struct job *job, struct error *e)
 	struct error why;
 
 	if ((is_at_home(job) || binding_move(job->dev, &job->to, &patience, e) == 0) &&
-	    record_remove(job->dev, e) == 0) {
+	    sysfs_check_read(e) == 0 && record_remove(job->dev, e) == 0) {
 		if (job->to.driver == binding_any_driver && !sysfs_is_dry_run() &&
-		    !sysfs_has(job->dev->path, "driver"))
+		    !sysfs_has(job->dev->path, "driver") && errno == ENOENT)
 			job->supervisor->warn("no driver wants it: it has none now");
 		return 0;
 	}
@@ -270,12 +287,14 @@ int command_run(const struct device *dev, const struct request *request,
 							      .supervisor = supervisor,
 							      .lock = -1,
 							      .guard = -1};
+	int err;
 
 	if (record_lock(dev, &job.lock, e) < 0)
 		return -1;
 	if (!supervisor->may_pass(PHASE_LOCKED))
 		return refuse(supervisor, e);
-	if (look(&job, e) < 0)
+	err = look(&job, e);
+	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
 		return -1;
 	if (request->only_recorded && !job.has_record)
 		return record_remove(dev, e); /* if there is one, it is not believed */

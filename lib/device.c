@@ -20,13 +20,20 @@ char *device_flag_value(char *text)
 int device_binding(const struct device *dev, struct binding *binding, struct error *e)
 {
 	char *text = sysfs_read(dev->path, "driver_override");
+	char *driver;
 
 	if (!text)
 		return error_set(e, STATUS_FAILED, "cannot read driver_override: %s",
 				 errno == ENOENT ? "the device is gone"
 						 : strerror(errno));
+	driver = sysfs_link(dev->path, "driver");
+	if (!driver && errno != ENOENT) {
+		free(text);
+		return error_set(e, STATUS_FAILED, "cannot tell its driver: %s",
+				 strerror(errno));
+	}
 	binding->driver_override = device_flag_value(text);
-	binding->driver = sysfs_link(dev->path, "driver");
+	binding->driver = driver;
 	return 0;
 }
 
@@ -43,8 +50,10 @@ int device_at(const char *path, struct device *dev)
 	char subsystem[PATH_MAX];
 	ssize_t n = readlink(link, subsystem, sizeof(subsystem) - 1);
 
-	if (n < 0)
+	if (n < 0) {
+		sysfs_note_unread(link);
 		return -1;
+	}
 	subsystem[n] = '\0';
 	if (!starts_with(path, "/sys/devices/") || !strstr(subsystem, "/bus/")) {
 		errno = ENODEV;
@@ -64,8 +73,10 @@ int device_of_bus(int devices, const char *bus, const char *name, struct device 
 	ssize_t n = readlinkat(devices, name, target, sizeof(target) - 1);
 	const char *path = target;
 
-	if (n < 0)
+	if (n < 0) {
+		sysfs_note_unread(name);
 		return -1;
+	}
 	target[n] = '\0';
 	while (starts_with(path, "../"))
 		path += strlen("../");
@@ -87,8 +98,10 @@ int device_behind(const char *path, struct device *dev)
 
 	/* access() first, as most names are not there: realpath() makes a system call for
 	 * each component. */
-	if (access(path, F_OK) < 0 || !realpath(path, resolved))
+	if (access(path, F_OK) < 0 || !realpath(path, resolved)) {
+		sysfs_note_unread(path);
 		return -1;
+	}
 	return device_at(resolved, dev);
 }
 
@@ -156,6 +169,8 @@ int device_check_flag(const struct device *dev, struct error *e)
 
 	if (sysfs_has(dev->path, "driver_override"))
 		return 0;
+	if (sysfs_check_read(e) < 0)
+		return -1;
 	error_set(e, STATUS_USAGE, "the %s bus has no driver_override for it", dev->bus);
 	while (strlen(dirname(above)) > strlen("/sys/devices")) {
 		_cleanup_device_ struct device up = {0};
@@ -173,7 +188,10 @@ uint64_t device_incarnation(const struct device *dev)
 {
 	struct stat st;
 
-	return stat(dev->path, &st) == 0 ? st.st_ino : 0;
+	if (stat(dev->path, &st) == 0)
+		return st.st_ino;
+	sysfs_note_unread(dev->path);
+	return 0;
 }
 
 static char *hwdb_model(int dir)
@@ -188,6 +206,8 @@ static char *hwdb_model(int dir)
 		struct udev *udev = udev_new();
 
 		hwdb = udev ? udev_hwdb_new(udev) : NULL;
+		if (!hwdb)
+			sysfs_note_unread("the hwdb");
 		udev_unref(udev);
 	}
 	list = hwdb && modalias ? udev_hwdb_get_properties_list_entry(hwdb, modalias, 0)

@@ -64,7 +64,8 @@ void devices_clear(struct devices *devices);
 _must_check_ int device_check_flag(const struct device *dev, struct error *e);
 
 /* Tells this device from one that came back later under the same name: the inode number
- * of its directory, which kernfs gives out anew. 0: the device is gone. */
+ * of its directory, which kernfs gives out anew. 0: the device is gone, or cannot be
+ * looked at (errno). */
 uint64_t device_incarnation(const struct device *dev);
 
 /* What it is, for people, with @dir its open directory: a PCI device's model from the

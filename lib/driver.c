@@ -3,6 +3,7 @@
 #include "name.h"
 #include "sysfs.h"
 
+#include <errno.h>
 #include <fnmatch.h>
 #include <libkmod.h>
 #include <limits.h>
@@ -37,12 +38,17 @@ static struct modules modules_for(const char *alias)
 	if (!alias || !*alias)
 		return modules;
 	modules.ctx = kmod_new(NULL, NULL);
-	if (!modules.ctx)
+	if (!modules.ctx) {
+		sysfs_note_unread("modprobe.d");
 		return modules;
+	}
 	/* libkmod prints nothing, not even errors: vfio-bind.c tells the user. */
 	kmod_set_log_priority(modules.ctx, -1);
-	if (kmod_module_new_from_lookup(modules.ctx, alias, &modules.list) < 0)
+	errno = 0; /* libkmod returns -ENOSYS whatever keeps it from its files */
+	if (kmod_module_new_from_lookup(modules.ctx, alias, &modules.list) < 0) {
+		sysfs_note_unread("the modules' aliases");
 		modules.list = NULL;
+	}
 	return modules;
 }
 
@@ -158,6 +164,8 @@ char *driver_load(const char *bus, const char *name, struct error *e)
 		return driver;
 	if (err == WOULD_LOAD)
 		return copy(name);
+	if (sysfs_check_read(e) < 0)
+		return NULL;
 	if (err)
 		error_set(e, STATUS_USAGE,
 			  "no driver %.64s on the %s bus: its module cannot be loaded: "
@@ -232,8 +240,13 @@ static struct names aliases_of(struct kmod_module *module)
 	struct kmod_list *info = NULL, *entry;
 	struct names aliases = {0};
 
-	if (kmod_module_get_info(module, &info) < 0)
+	int err = kmod_module_get_info(module, &info);
+
+	if (err < 0) {
+		errno = -err;
+		sysfs_note_unread(kmod_module_get_name(module));
 		return aliases;
+	}
 	kmod_list_foreach(entry, info) {
 		if (streq(kmod_module_info_get_key(entry), "alias"))
 			names_add(&aliases, kmod_module_info_get_value(entry));

@@ -46,6 +46,8 @@ static bool same_file(struct file_id a, struct file_id b)
 
 static bool has_file(const struct file_ids *files, struct file_id file)
 {
+	if (S_ISREG(file.type)) /* most are, and nobody looks for those */
+		return false;
 	for (size_t i = 0; i < files->n; i++) {
 		if (same_file(files->file[i], file))
 			return true;
@@ -57,7 +59,7 @@ static bool has_file(const struct file_ids *files, struct file_id file)
 
 /* What the child that looks tells its parent. */
 struct finding {
-	enum { FOUND, UNSEEN, ENDED } what;
+	enum { FOUND, UNSEEN, GOES_ON, ENDED } what; /* GOES_ON: to holder.pid */
 	struct holder holder;
 	char unseen[128]; /* what it could not look at, and why */
 };
@@ -123,6 +125,13 @@ static bool is_fuse(int dir, const char *name)
 	struct statfs fs;
 
 	return statfs(path, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
+/* Does the error of a look tell that the file is no node? A server that is gone, or has
+ * forgotten the file, had no node to give. */
+static bool is_no_node(int err, int dir, const char *name)
+{
+	return err == ESTALE || err == ENOTCONN || (err == EACCES && is_fuse(dir, name));
 }
 
 static struct file_id id_of(const struct statx *st)
@@ -192,7 +201,7 @@ static void scan_fd(struct scan *scan, int fds, const char *fd)
 	if (look_at(fds, fd, &st) < 0) {
 		int err = errno;
 
-		if (err != EACCES || !is_fuse(fds, fd))
+		if (!is_no_node(err, fds, fd))
 			cannot_see(scan, "fd", err);
 		return;
 	}
@@ -276,13 +285,15 @@ static int identify(int process, uint64_t begin, uint64_t end, struct file_id *f
 {
 	_cleanup_free_ char *path = format("map_files/%" PRIx64 "-%" PRIx64, begin, end);
 	struct statx st;
+	int err;
 
 	*file = (struct file_id){.type = S_IFREG};
 	if (look_at(process, path, &st) == 0) {
 		*file = id_of(&st);
 		return 0;
 	}
-	return errno == EACCES && is_fuse(process, path) ? 0 : -errno;
+	err = errno;
+	return is_no_node(err, process, path) ? 0 : -err;
 }
 
 static void scan_mapping(struct scan *scan, int process, const char *line)
@@ -340,6 +351,7 @@ static void scan_process(struct scan *scan, int proc, const char *pid)
 		openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	scan->pid = atoi(pid);
+	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
 	if (process < 0) {
 		cannot_see(scan, "", errno);
 		return;
@@ -358,6 +370,12 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	scan.to_parent = detach(socket);
 	proc = opendir("/proc");
+	/* Process 1 is always there, unless this is no proc file system, or one that
+	 * hides the processes of others (hidepid=). */
+	if (proc && access("/proc/1", F_OK) < 0)
+		tell(&scan, &(struct finding){.what = UNSEEN,
+					      .unseen = "/proc does not show all "
+							"processes"});
 	while (proc && (errno = 0, entry = readdir(proc))) {
 		if (isdigit((unsigned char)entry->d_name[0]))
 			scan_process(&scan, dirfd(proc), entry->d_name);
@@ -370,6 +388,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 
 /* --- the parent of the scan -------------------------------------------------------- */
 
+/* For one process: many of them may take longer. */
 #define LOOK_TIME (5 * SEC)
 
 static void add_holder(struct holders *holders, const struct holder *holder)
@@ -381,37 +400,46 @@ static void add_holder(struct holders *holders, const struct holder *holder)
 }
 
 /* Take what the child tells, until it has *@ended. Returns 0 or -1 with @e. */
-static int hear(int child, struct holders *holders, bool *ended, struct error *e)
+static int hear(int child, int64_t deadline, struct holders *holders, bool *ended,
+		struct error *e)
 {
-	int64_t deadline = now() + LOOK_TIME;
+	int64_t until = now() + LOOK_TIME;
+	pid_t pid = 0; /* that it looks into */
 	struct pollfd pollfd = {.fd = child, .events = POLLIN};
 	struct finding finding = {0};
 	int result = 0;
 
 	for (;;) {
-		int64_t left = deadline - now();
+		int64_t left = (until < deadline ? until : deadline) - now();
+		int ready = left > 0 ? poll(&pollfd, 1, (int)(left / MSEC) + 1) : 0;
 
-		if (left <= 0 || poll(&pollfd, 1, (int)(left / MSEC) + 1) == 0)
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready == 0)
 			return error_set(e, STATUS_REFUSED,
-					 CANNOT_TELL "it takes too long to look");
-		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0) {
-			if (errno == EAGAIN || errno == EINTR)
-				continue;
+					 CANNOT_TELL
+					 "it takes too long to look into process %d",
+					 pid);
+		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
 					 CANNOT_TELL "who looked was killed");
-		}
 		*ended = finding.what == ENDED;
 		if (*ended)
 			return result;
-		if (finding.what == FOUND)
+		if (finding.what == GOES_ON) {
+			pid = finding.holder.pid;
+			until = now() + LOOK_TIME;
+		} else if (finding.what == FOUND) {
 			add_holder(holders, &finding.holder);
-		else if (result == 0)
+		} else if (result == 0) {
 			result = error_set(e, STATUS_REFUSED, CANNOT_TELL "%s",
 					   finding.unseen);
+		}
 	}
 }
 
-int holders_find(const struct file_ids *files, struct holders *holders, struct error *e)
+int holders_find(const struct file_ids *files, int64_t deadline, struct holders *holders,
+		 struct error *e)
 {
 	bool ended = false;
 	int sockets[2], result;
@@ -430,7 +458,8 @@ int holders_find(const struct file_ids *files, struct holders *holders, struct e
 	close(sockets[1]);
 	result = child < 0 ? error_set(e, STATUS_REFUSED, CANNOT_TELL "cannot fork: %s",
 				       strerror(errno))
-			   : hear(sockets[0], holders, &ended, e);
+			   : hear(sockets[0], deadline, holders, &ended, e);
+	holders->at = now();
 	close(sockets[0]);
 	if (child > 0 && !ended) /* it may be stuck: it is not waited for */
 		kill(child, SIGKILL);

@@ -10,7 +10,7 @@
  * of his own, or a plain file that is called like a node. Its number cannot. */
 struct file_id {
 	mode_t type;	 /* S_IFCHR, S_IFBLK: a node; S_IFSOCK: a socket; 0: a VFIO device
-			    that was     got from its group */
+			    that was got from its group */
 	uint64_t number; /* of the device; of a socket, the inode; of a VFIO device, the
 			    inode of its syspath */
 };
@@ -35,17 +35,18 @@ struct holders {
 	struct file_ids asked; /* what was looked for */
 	struct holder *holder;
 	size_t n;
-	int64_t at; /* when: monotonic ns */
+	int64_t at; /* when the look ended: monotonic ns */
 };
 
 /* Look for @files in all processes: their descriptors, those of threads that have others
  * than their process, and their maps. A descriptor that was opened with O_PATH does not
- * count: anybody may have one of any file. A child looks, for five seconds at most: a
- * look at the maps of a process that is stuck in the kernel waits for it. Returns 0 with
+ * count: anybody may have one of any file. A child looks, for five seconds at most into
+ * one process, and until @deadline (monotonic ns): a look at the maps of a process that
+ * is stuck in the kernel waits for it. Returns 0 with
  * @holders to be cleared; or -1 with @e (STATUS_REFUSED) if there is a process that could
  * not be looked into, and @holders what was found all the same. */
-_must_check_ int holders_find(const struct file_ids *files, struct holders *holders,
-			      struct error *e);
+_must_check_ int holders_find(const struct file_ids *files, int64_t deadline,
+			      struct holders *holders, struct error *e);
 
 void holders_clear(struct holders *holders);
 #define _cleanup_holders_ __attribute__((cleanup(holders_clear)))

@@ -15,18 +15,17 @@
 #include <net/if.h>
 #include <sys/stat.h>
 
-/* --- which interfaces there are -------------------------------------------------------
- */
+/* --- which interfaces there are --- */
 
 struct link {
 	const struct netns *ns;
 	uint32_t index, flags, promiscuity;
-	uint32_t xdp;	   /* the number of its XDP program; 0: none */
 	uint32_t master;   /* 0: none */
 	uint32_t lower;	   /* what it stands on; 0: nothing */
 	uint32_t lower_ns; /* the namespace of that, as its own one calls it */
 	char name[IF_NAMESIZE];
 	char kind[IF_NAMESIZE];
+	bool xdp;     /* it has an XDP program */
 	char *parent; /* the syspath of its device; NULL: that is not told */
 };
 
@@ -100,18 +99,19 @@ static struct link link_of(const struct netns *ns, const struct nlmsghdr *messag
 			    .index = (uint32_t)header->ifi_index,
 			    .flags = header->ifi_flags,
 			    .lower_ns = SAME_NS};
-	const struct nlattr *attribute[IFLA_MAX + 1] = {0}, *one, *xdp;
+	const struct nlattr *attribute[IFLA_MAX + 1] = {0}, *one;
+	const uint8_t *xdp;
 
 	mnl_attr_for_each(one, message, sizeof(*header)) {
 		if (mnl_attr_get_type(one) <= IFLA_MAX)
 			attribute[mnl_attr_get_type(one)] = one;
 	}
-	xdp = attribute[IFLA_XDP];
 	link.promiscuity = netlink_number(attribute[IFLA_PROMISCUITY], 0);
 	link.master = netlink_number(attribute[IFLA_MASTER], 0);
 	link.lower = netlink_number(attribute[IFLA_LINK], 0);
 	link.lower_ns = netlink_number(attribute[IFLA_LINK_NETNSID], SAME_NS);
-	link.xdp = netlink_number(netlink_nested(xdp, IFLA_XDP_PROG_ID), 0);
+	xdp = netlink_payload(netlink_nested(attribute[IFLA_XDP], IFLA_XDP_ATTACHED), 1);
+	link.xdp = xdp && *xdp != XDP_ATTACHED_NONE;
 	copy_text(attribute[IFLA_IFNAME], link.name);
 	copy_text(netlink_nested(attribute[IFLA_LINKINFO], IFLA_INFO_KIND), link.kind);
 	link.parent = parent_of(attribute[IFLA_PARENT_DEV_BUS_NAME],
@@ -145,8 +145,7 @@ static int links_of(const struct netns *ns, struct links *links, struct error *e
 	return 0;
 }
 
-/* --- which are the device's -----------------------------------------------------------
- */
+/* --- which are the device's --- */
 
 /* Add the syspath of each device at or below @path that has interfaces: a folder `net`,
  * which stays when they are in another network namespace than /sys shows. */
@@ -209,14 +208,12 @@ static int find_own(const struct links *links, const struct names *parents, bool
 		if (!found)
 			r = error_set(e, STATUS_REFUSED,
 				      "cannot tell who uses it: its interface is in a "
-				      "network namespace that "
-				      "cannot be looked into");
+				      "network namespace that cannot be looked into");
 	}
 	return r;
 }
 
-/* --- what uses one --------------------------------------------------------------------
- */
+/* --- what uses one --- */
 
 /* Say it of @link; @where: in which network namespace the user is. */
 static void say(struct names *uses, const struct link *link, const char *where,
@@ -501,7 +498,7 @@ static char *holders_of(struct file_id file)
 	_cleanup_holders_ struct holders holders = {0};
 	struct error ignored;
 
-	IGNORE(holders_find(&files, &holders, &ignored));
+	IGNORE(holders_find(&files, INT64_MAX, &holders, &ignored));
 	return holders_text(&holders, &files);
 }
 
@@ -525,6 +522,23 @@ static int packets_check(const struct look *look, struct error *e)
 		holders = holders_of((struct file_id){S_IFSOCK, inode});
 		look_say(look, "is listened to by ",
 			 holders ? holders : "a packet socket");
+	}
+	return file && ferror(file) ? netns_cannot_tell(look->link->ns, errno, e) : 0;
+}
+
+/* A PPPoE connection goes by it, which needs no address either (pppoe_seq_show). */
+static int pppoe_check(const struct look *look, struct error *e)
+{
+	FILE *file = look->view->pppoe;
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+
+	while (file && getline(&line, &size, file) > 0) {
+		char name[IF_NAMESIZE];
+
+		if (sscanf(line, "%*x %*s %15s", name) == 1 &&
+		    streq(name, look->link->name))
+			look_say(look, "has a PPPoE connection", "");
 	}
 	return file && ferror(file) ? netns_cannot_tell(look->link->ns, errno, e) : 0;
 }
@@ -581,6 +595,8 @@ static int up_check(const struct look *look, size_t before, struct error *e)
 			return -1;
 	}
 	if (uses->n == before && packets_check(look, e) < 0)
+		return -1;
+	if (uses->n == before && pppoe_check(look, e) < 0)
 		return -1;
 	if (uses->n == before && look->link->xdp)
 		look_say(look, "has an XDP program", "");

@@ -246,13 +246,15 @@ static void add_bus(struct devices *devices, const char *bus)
 	_cleanup_closedir_ DIR *links = opendir(path);
 	struct dirent *link;
 
-	while (links && (link = readdir(links))) {
+	while (links && (errno = 0, link = readdir(links))) {
 		struct device dev;
 
 		if (link->d_name[0] != '.' &&
 		    device_of_bus(dirfd(links), bus, link->d_name, &dev) == 0)
 			devices_append(devices, &dev);
 	}
+	if (errno)
+		sysfs_note_unread(path);
 }
 
 /* The devices with all members of their groups. */
@@ -286,12 +288,12 @@ static struct row *rows_of(const struct devices *devices, bool by_group, bool so
 	return rows;
 }
 
-/* Look at all processes once, for all rows. What cannot be seen is not told. */
-static void find_holders(struct row *rows, size_t n, const struct selection *selection,
-			 struct holders *holders)
+/* Look at all processes once, for all rows. Returns 0, or -1 with @e: some could not be
+ * seen. */
+static int find_holders(struct row *rows, size_t n, const struct selection *selection,
+			struct holders *holders, struct error *e)
 {
 	_cleanup_files_ struct file_ids files = {0};
-	struct error ignored;
 	bool asked = false;
 
 	*holders = (struct holders){0};
@@ -301,7 +303,8 @@ static void find_holders(struct row *rows, size_t n, const struct selection *sel
 		add_files(&rows[i].dev, &files);
 		rows[i].holders = holders;
 	}
-	IGNORE(holders_find(&files, holders, &ignored));
+	/* An ordinary user cannot see into all processes. */
+	return holders_find(&files, INT64_MAX, holders, e) < 0 && geteuid() == 0 ? -1 : 0;
 }
 
 static const char **paths_of(const struct row *rows, size_t n)
@@ -322,6 +325,8 @@ static bool open_row(struct row *row, struct sysfs_reader *flags)
 	bool flaggable = flag;
 
 	row->dir = open(row->dev.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (row->dir < 0)
+		sysfs_note_unread(row->dev.path);
 	row->binding.driver = sysfs_link_at(row->dir, "driver");
 	row->binding.driver_override = device_flag_value(flag);
 	return flaggable;
@@ -456,6 +461,7 @@ int list_print(struct devices *devices, const struct list_options *options,
 	_cleanup_holders_ struct holders holders = {0};
 	struct selection selection;
 	struct row *rows;
+	int result;
 
 	if (check_bus(&buses, options->bus, e) < 0 ||
 	    select_columns(&selection, options->columns, e) < 0)
@@ -469,10 +475,10 @@ int list_print(struct devices *devices, const struct list_options *options,
 		add_groups(devices);
 	/* Operands are shown in their own order. */
 	rows = rows_of(devices, options->group, options->group || all);
-	find_holders(rows, devices->n, &selection, &holders);
+	result = find_holders(rows, devices->n, &selection, &holders, e);
 	print(rows, devices->n, !all, options, &selection);
 	for (size_t i = 0; i < devices->n; i++)
 		free(rows[i].group);
 	free(rows);
-	return 0;
+	return result;
 }

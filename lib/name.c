@@ -198,7 +198,11 @@ static bool match_node(struct search *search, const char *path)
 	_cleanup_free_ char *in_sys = NULL, *class = NULL, *name = NULL;
 	struct stat st;
 
-	if (stat(path, &st) < 0 || !(S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
+	if (stat(path, &st) < 0) {
+		sysfs_note_unread(path);
+		return false;
+	}
+	if (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))
 		return false;
 	in_sys = format("/sys/dev/%s/%u:%u", S_ISBLK(st.st_mode) ? "block" : "char",
 			major(st.st_rdev), minor(st.st_rdev));
@@ -342,10 +346,13 @@ int name_find(const char *name, struct device *dev, struct error *e)
 {
 	__attribute__((cleanup(clear))) struct search search = {0};
 	_cleanup_names_ struct names list = spellings(name);
+	struct error why;
 
 	for (size_t i = 0; i < list.n; i++)
 		match_spelling(&search, list.name[i]);
 	narrow(&search.found);
+	if (sysfs_check_read(&why) < 0)
+		return error_set(e, why.status, "%s: %s", name, why.text);
 	if (search.found.n > 1)
 		return say_ambiguous(name, &search.found, e);
 	if (search.found.n == 0 && search.virtual)

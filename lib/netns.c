@@ -227,7 +227,18 @@ void netns_view_close(struct netns_view *view)
 		mnl_socket_close(view->netlink);
 	if (view->packets)
 		fclose(view->packets);
+	if (view->pppoe)
+		fclose(view->pppoe);
 	*view = (struct netns_view){0};
+}
+
+/* Open a file of the namespace that this process is in; NULL with an errno of ENOENT: the
+ * kernel has not got what it tells of. */
+static FILE *open_file(const char *name)
+{
+	_cleanup_free_ char *path = format("/proc/thread-self/net/%s", name);
+
+	return fopen(path, "re");
 }
 
 /* Open what is to be asked in the namespace that this process is in. Returns 0 or
@@ -237,8 +248,11 @@ static int open_view(struct netns_view *view)
 	/* Without it, none of its files would be no sign. */
 	if (access("/proc/thread-self/net", F_OK) < 0)
 		return -errno;
-	view->packets = fopen("/proc/thread-self/net/packet", "re");
+	view->packets = open_file("packet");
 	if (!view->packets && errno != ENOENT)
+		return -errno;
+	view->pppoe = open_file("pppoe");
+	if (!view->pppoe && errno != ENOENT)
 		return -errno;
 	view->netlink = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 	if (!view->netlink || mnl_socket_bind(view->netlink, 0, MNL_SOCKET_AUTOPID) < 0)

@@ -31,7 +31,8 @@ _must_check_ int netns_find(struct netns_list *list, struct error *e);
 /* What can be asked in a namespace, from outside. */
 struct netns_view {
 	struct mnl_socket *netlink; /* NULL: the namespace has ended */
-	FILE *packets;		    /* its packet sockets; NULL: there cannot be any */
+	FILE *packets;		    /* its packet sockets */
+	FILE *pppoe;		    /* its PPPoE connections; NULL: there cannot be any */
 };
 
 void netns_view_close(struct netns_view *view);

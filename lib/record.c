@@ -217,8 +217,11 @@ static char *read_file(const char *path)
 	size_t size = 0;
 	int err = errno;
 
-	if (!file)
+	if (!file) {
+		if (err != EACCES) /* an ordinary user's */
+			sysfs_note_unread(path);
 		return NULL;
+	}
 	if (getdelim(&text, &size, '\0', file) < 0 || ferror(file)) {
 		err = errno;
 		free(text);
@@ -236,7 +239,7 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 	_cleanup_free_ char *text = read_file(path);
 	struct record found;
 
-	if (!text && (errno == ENOENT || sysfs_is_dry_run()))
+	if (!text && (errno == ENOENT || (errno == EACCES && sysfs_is_dry_run())))
 		return 0;
 	if (!text) /* as if it were none, the next command would overwrite it */
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* /run/vfio-bind: each device's lock, and the binding to go back to. In a dry run nothing
- * is locked or written there, and a record that cannot be read is none: it needs no root.
+ * is locked or written there, and a record that only root may read is none.
  */
 #pragma once
 

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 
 /* The parent waits for its reading child in turns, and looks after each whether the child
@@ -17,6 +18,36 @@
 static bool dry_run;
 static const struct sysfs_listener *listener;
 
+/* What could not be read, and why: the first since it was last asked for. Empty: none. */
+static char unread[256];
+
+/* Is it that nothing is there? ENOTDIR: no folder is above it. ENAMETOOLONG: nothing can
+ * be called so. ENODEV and ESRCH: it went when it was open already (kernfs, /proc).
+ * EBADF: the folder that it is in could not be opened, which is noted itself. */
+static bool is_absence(int err)
+{
+	return err == ENOENT || err == ENOTDIR || err == ENAMETOOLONG || err == ENODEV ||
+	       err == ESRCH || err == EBADF;
+}
+
+void sysfs_note_unread(const char *path)
+{
+	int err = errno;
+
+	if (!*unread && err && !is_absence(err))
+		snprintf(unread, sizeof(unread), "%s: %s", path, strerror(err));
+	errno = err;
+}
+
+int sysfs_check_read(struct error *e)
+{
+	if (!*unread)
+		return 0;
+	error_set(e, STATUS_FAILED, "cannot read %s", unread);
+	*unread = '\0';
+	return -1;
+}
+
 static int compare(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -26,13 +57,12 @@ char *sysfs_read_at(int dir, const char *attr)
 {
 	_cleanup_close_ int fd = openat(dir, attr, O_RDONLY | O_CLOEXEC);
 	char buf[SYSFS_MAX + 1];
-	ssize_t n;
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
 
-	if (fd < 0)
+	if (n < 0) {
+		sysfs_note_unread(attr);
 		return NULL;
-	n = read(fd, buf, sizeof(buf) - 1);
-	if (n < 0)
-		return NULL;
+	}
 	if (n > 0 && buf[n - 1] == '\n')
 		n--;
 	buf[n] = '\0';
@@ -52,8 +82,10 @@ char *sysfs_link_at(int dir, const char *link)
 	ssize_t n = readlinkat(dir, link, target, sizeof(target) - 1);
 	const char *slash;
 
-	if (n < 0)
+	if (n < 0) {
+		sysfs_note_unread(link);
 		return NULL;
+	}
 	target[n] = '\0';
 	slash = strrchr(target, '/');
 	return copy(slash ? slash + 1 : target);
@@ -85,7 +117,8 @@ static bool is_stuck(pid_t pid)
 }
 
 /* The child: read from @next on, and tell each value as soon as it is there, so that the
- * parent knows which one is waited for. A value is "=TEXT", or "-" for none, and a NUL.
+ * parent knows which one is waited for. A value is "=TEXT", "-" for none, or "!ERRNO",
+ * and a NUL.
  */
 static void read_on(const struct sysfs_reader *reader, int fd)
 {
@@ -94,7 +127,8 @@ static void read_on(const struct sysfs_reader *reader, int fd)
 	for (size_t i = reader->next; i < reader->n; i++) {
 		_cleanup_free_ char *text = sysfs_read(reader->dirs[i], reader->attr);
 		_cleanup_free_ char *value =
-			text ? format("=%s", text) : copy(errno == ENOENT ? "-" : "=?");
+			text ? format("=%s", text)
+			     : format(is_absence(errno) ? "-" : "!%d", errno);
 
 		if (write(fd, value, strlen(value) + 1) < 0)
 			_exit(1);
@@ -102,16 +136,29 @@ static void read_on(const struct sysfs_reader *reader, int fd)
 	_exit(0);
 }
 
+/* Note that the next value could not be read, with errno. */
+static void note_next(const struct sysfs_reader *reader)
+{
+	_cleanup_free_ char *path =
+		format("%s/%s", reader->dirs[reader->next], reader->attr);
+
+	sysfs_note_unread(path);
+}
+
 /* Start a child that reads on. */
 static void start_child(struct sysfs_reader *reader)
 {
 	int pipe[2];
 
-	if (pipe2(pipe, O_CLOEXEC) < 0)
+	if (pipe2(pipe, O_CLOEXEC) < 0) {
+		note_next(reader);
 		return;
+	}
 	reader->child = fork();
 	if (reader->child == 0)
 		read_on(reader, pipe[1]);
+	if (reader->child < 0)
+		note_next(reader);
 	close(pipe[1]);
 	if (reader->child > 0)
 		reader->fd = pipe[0];
@@ -158,7 +205,11 @@ static bool hear_child(struct sysfs_reader *reader)
 	reader->begin = 0;
 	n = read(reader->fd, reader->text + reader->end,
 		 sizeof(reader->text) - reader->end);
-	if (n > 0)
+	if (n == 0)
+		errno = ECHILD; /* it was killed, or could not begin */
+	if (n <= 0)
+		note_next(reader);
+	else
 		reader->end += n;
 	return n > 0;
 }
@@ -186,16 +237,23 @@ char *sysfs_reader_next(struct sysfs_reader *reader)
 	}
 	value = reader->text + reader->begin;
 	reader->begin = end + 1 - reader->text;
+	if (*value == '!') {
+		errno = atoi(value + 1);
+		note_next(reader);
+	}
 	if (++reader->next == reader->n)
 		leave_child(reader);
-	return *value == '=' ? copy(value + 1) : NULL;
+	return *value == '=' ? copy(value + 1) : *value == '!' ? copy("?") : NULL;
 }
 
 bool sysfs_has(const char *dir, const char *entry)
 {
 	_cleanup_free_ char *path = format("%s/%s", dir, entry);
 
-	return access(path, F_OK) == 0;
+	if (access(path, F_OK) == 0)
+		return true;
+	sysfs_note_unread(path);
+	return false;
 }
 
 bool sysfs_is_writable(const char *dir, const char *attr)
@@ -211,10 +269,12 @@ struct names sysfs_names(const char *dir, const char *prefix)
 	struct names names = {0};
 	struct dirent *entry;
 
-	while (d && (entry = readdir(d))) {
+	while (d && (errno = 0, entry = readdir(d))) {
 		if (entry->d_name[0] != '.' && starts_with(entry->d_name, prefix))
 			names_add(&names, entry->d_name);
 	}
+	if (errno)
+		sysfs_note_unread(dir);
 	if (names.n)
 		qsort(names.name, names.n, sizeof(*names.name), compare);
 	return names;

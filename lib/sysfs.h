@@ -3,16 +3,27 @@
  * The only code that writes there, and where a dry run is known. */
 #pragma once
 
-#include "util.h"
+#include "error.h"
 
 #include <sys/types.h>
 
 #define SYSFS_MAX 4096 /* bytes of an attribute: a page at most */
 
+/* One rule for all that reads here: ENOENT means that it is not there. Any other error is
+ * noted, and whoever decides something asks before he acts. */
+
+/* Note that errno is why @path could not be read, if that is not its absence, nor another
+ * one noted before. Keeps errno. For who reads without the functions below. */
+void sysfs_note_unread(const char *path);
+
+/* Has all been read that is there, since this was asked last? Returns 0 or -1 with @e
+ * (STATUS_FAILED). */
+_must_check_ int sysfs_check_read(struct error *e);
+
 /* The attribute's text without its last newline; NULL with errno. */
 char *sysfs_read(const char *dir, const char *attr);
 
-/* The last component of a link's target; NULL when there is no such link. */
+/* The last component of a link's target; NULL with errno. */
 char *sysfs_link(const char *dir, const char *link);
 
 /* The same two below a directory that is open, O_PATH will do: that saves
@@ -40,8 +51,8 @@ void sysfs_reader_start(struct sysfs_reader *reader, const char *const *dirs, si
 			const char *attr);
 
 /* The next directory's value; to be called @n times. NULL: there is no such attribute.
- * "?": it could not be read, or a child has waited for it in the kernel for half a
- * second, and is left to wait. */
+ * "?": it could not be read, which is noted; or a child has waited for it in the kernel
+ * for half a second, and is left to wait, which is not. */
 char *sysfs_reader_next(struct sysfs_reader *reader);
 
 /* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it
@@ -53,7 +64,7 @@ bool sysfs_is_writable(const char *dir, const char *attr);
 
 bool sysfs_has(const char *dir, const char *entry);
 
-/* The directory's entries that begin with @prefix, sorted; none if it cannot be read. */
+/* The directory's entries that begin with @prefix, sorted; those that could be read. */
 struct names sysfs_names(const char *dir, const char *prefix);
 
 /* Write @value and a newline in one write(2), as one store needs it

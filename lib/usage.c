@@ -173,14 +173,36 @@ static int console_uses(const struct context *c, struct usage *usage, struct err
 	return 0;
 }
 
+/* Is the kernel's console on one of its serial lines? The kernel writes to it without an
+ * open node, and who has /dev/console open has that one's number. */
+static int serial_console_uses(const struct context *c, struct usage *usage,
+			       struct error *e)
+{
+	_cleanup_free_ char *consoles = sysfs_read("/sys/class/tty/console", "active");
+	char *rest = consoles;
+	const char *console;
+
+	(void)e;
+	while ((console = strsep(&rest, " "))) {
+		for (size_t i = 0; i < c->below->n; i++) {
+			const struct node *node = &c->below->node[i];
+
+			if (streq(node->subsystem, "tty") &&
+			    streq(below_name(node->path), console))
+				add_use(usage, "%s is a console of the kernel", console);
+		}
+	}
+	return 0;
+}
+
 /* --- all of them ------------------------------------------------------------------- */
 
 /* Each adds what it finds to @usage. Returns 0 or -1 with @e: it could not be looked at.
  * What is open comes last: it can be over in a moment. */
 static int (*const kinds[])(const struct context *c, struct usage *usage,
 			    struct error *e) = {
-	interface_uses, block_uses,   mounted_share_uses,
-	consumer_uses,	console_uses, process_uses,
+	interface_uses, block_uses,	     mounted_share_uses, consumer_uses,
+	console_uses,	serial_console_uses, process_uses,
 };
 
 /* A scan that is older may not know of a process that has come since. */
@@ -195,7 +217,7 @@ static const struct holders *find_holders(const struct holders *known,
 {
 	if (known && now() - known->at < FRESH && holders_know(known, files))
 		return known;
-	*result = holders_find(files, own, e);
+	*result = holders_find(files, INT64_MAX, own, e);
 	return own;
 }
 
@@ -244,7 +266,12 @@ char *usage_names(const struct device *dev)
 	_cleanup_below_ struct below below = {0};
 	char *list = NULL;
 
-	IGNORE(below_read(dev, &below)); /* some is better than none */
+	int err = below_read(dev, &below);
+
+	if (err < 0) { /* some is better than none, if that is said */
+		errno = -err;
+		sysfs_note_unread(dev->path);
+	}
 	for (size_t i = 0; i < below.interfaces.n; i++)
 		append(&list, ",", "%s", below_name(below.interfaces.name[i]));
 	for (size_t i = 0; i < below.n; i++)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "worker.h"
 #include "group.h"
+#include "output.h"
 #include "record.h"
 #include "sysfs.h"
 #include "usage.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +22,10 @@
 /* A worker that is not stuck gets this long more, and so much again for each step (of an
  * undo, say) that it begins after the deadline. */
 #define GRACE_STEP (5 * SEC)
+
+/* Beside a socket for each worker, the parent has so many files open at once, at most:
+ * the other end of a socket, and what it takes to look who holds a device. */
+#define SPARE_FDS 4
 
 /* Messages of a worker to the parent. */
 enum what {
@@ -450,9 +456,10 @@ static void advance(struct workers *workers)
 
 /* --- the wait ------------------------------------------------------------------ */
 
-/* Returns an fd to read the signals to stop from. A signal that vfio-bind was started
- * with as ignored stays ignored. */
-static int stop_signals(sigset_t *before)
+/* Returns an fd to read the signals to stop from. They stay blocked until vfio-bind ends:
+ * one that comes too late to stop anything must not hide what was done. A signal that
+ * vfio-bind was started with as ignored stays ignored. */
+static int stop_signals(void)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	sigset_t set;
@@ -465,7 +472,7 @@ static int stop_signals(sigset_t *before)
 		    action.sa_handler != SIG_IGN)
 			sigaddset(&set, signals[i]);
 	}
-	sigprocmask(SIG_BLOCK, &set, before);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -494,32 +501,34 @@ static void interrupt(struct workers *workers, int signal)
 	}
 }
 
-/* Wait for a message, a signal, or until the time of a worker is up. Returns the signal
- * or 0. */
+/* Wait for a message, a signal, a reader, or until the time of a worker is up. Returns
+ * the signal or 0. */
 static int wait_for_news(const struct workers *workers, int signals)
 {
-	size_t n = workers->n;
-	struct pollfd *fds = calloc(n + 1, sizeof(*fds));
+	size_t n = 0;
+	struct pollfd *fds = calloc(workers->n + 1 + OUTPUTS, sizeof(*fds));
 	int64_t until = INT64_MAX, wait;
 	struct timespec timeout;
-	int signal;
 
 	if (!fds)
 		abort();
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < workers->n; i++) {
 		const struct worker *worker = &workers->worker[i];
 
-		fds[i] = (struct pollfd){.fd = worker->socket, .events = POLLIN};
-		if (worker->socket >= 0 && worker->give_up_at < until)
+		if (worker->socket < 0) /* the kernel takes no more than can be open */
+			continue;
+		fds[n++] = (struct pollfd){.fd = worker->socket, .events = POLLIN};
+		if (worker->give_up_at < until)
 			until = worker->give_up_at;
 	}
-	fds[n] = (struct pollfd){.fd = signals, .events = POLLIN};
+	fds[n++] = (struct pollfd){.fd = signals, .events = POLLIN};
+	output_poll(&fds[n]);
 	wait = until > now() ? until - now() : 0;
 	timeout = (struct timespec){.tv_sec = wait / SEC, .tv_nsec = wait % SEC};
-	ppoll(fds, n + 1, &timeout, NULL);
-	signal = fds[n].revents ? read_signal(signals) : 0;
+	ppoll(fds, n + OUTPUTS, &timeout, NULL);
 	free(fds);
-	return signal;
+	output_write();
+	return read_signal(signals);
 }
 
 static bool all_finished(const struct workers *workers)
@@ -547,11 +556,15 @@ static void give_up(const struct workers *workers, struct worker *worker)
 	}
 }
 
+/* With --force, who uses the devices is not worth a longer wait. */
+#define FORCED_LOOK SEC
+
 /* One look at all processes for all devices: who uses them through their host drivers.
  * What it could not see, each worker looks for itself, and tells. */
 static int find_holders(const struct request *request, struct holders *holders)
 {
 	_cleanup_files_ struct file_ids files = {0};
+	int64_t until = request->force ? now() + FORCED_LOOK : request->deadline;
 	struct error ignored;
 
 	*holders = (struct holders){0};
@@ -559,7 +572,8 @@ static int find_holders(const struct request *request, struct holders *holders)
 		return -1;
 	for (size_t i = 0; i < request->devices->n; i++)
 		usage_files(&request->devices->dev[i], &files);
-	return holders_find(&files, holders, &ignored);
+	return holders_find(&files, until, holders, &ignored) < 0 && !request->force ? -1
+										     : 0;
 }
 
 static struct workers make_workers(const struct request *request,
@@ -588,36 +602,75 @@ static struct workers make_workers(const struct request *request,
 	return workers;
 }
 
+/* Is there an fd for each worker? Else some of an IOMMU group could not be started, while
+ * the others wait for them. */
+static int check_fds(const struct workers *workers, int signals, struct error *e)
+{
+	size_t wanted = workers->n + SPARE_FDS, n = 0;
+	int *fds = calloc(wanted, sizeof(*fds));
+
+	if (!fds)
+		abort();
+	while (n < wanted && (fds[n] = fcntl(signals, F_DUPFD_CLOEXEC, 0)) >= 0)
+		n++;
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	free(fds);
+	if (n == wanted)
+		return 0;
+	error_set(e, STATUS_REFUSED,
+		  "too few files can be open for %zu devices at once: nothing was "
+		  "touched",
+		  workers->n);
+	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
+}
+
+/* Start nothing. */
+static void refuse_all(const struct workers *workers, const struct error *e)
+{
+	for (size_t i = 0; i < workers->n; i++)
+		finish(workers, &workers->worker[i], e);
+}
+
+/* One round: hear what is new, and act on it. */
+static void go_on(struct workers *workers, int signals)
+{
+	int signal = wait_for_news(workers, signals);
+
+	if (signal)
+		interrupt(workers, signal);
+	for (size_t i = 0; i < workers->n; i++) {
+		struct worker *worker = &workers->worker[i];
+
+		while (worker->socket >= 0 && hear(workers, worker))
+			;
+		if (worker->socket >= 0 && now() >= worker->give_up_at)
+			give_up(workers, worker);
+	}
+	advance(workers);
+}
+
 int worker_run(const struct request *request, const struct listener *listener)
 {
-	_cleanup_holders_ struct holders holders;
+	_cleanup_holders_ struct holders holders = {0};
 	struct request all = *request;
 	struct workers workers = make_workers(&all, listener);
-	sigset_t before;
-	int signals = stop_signals(&before);
+	_cleanup_close_ int signals = stop_signals();
+	struct error e;
 
-	if (find_holders(request, &holders) == 0)
-		all.holders = &holders;
-	advance(&workers);
-	while (!all_finished(&workers)) {
-		int signal = wait_for_news(&workers, signals);
-
-		if (signal)
-			interrupt(&workers, signal);
-		for (size_t i = 0; i < workers.n; i++) {
-			struct worker *worker = &workers.worker[i];
-
-			while (worker->socket >= 0 && hear(&workers, worker))
-				;
-			if (worker->socket >= 0 && now() >= worker->give_up_at)
-				give_up(&workers, worker);
-		}
+	if (check_fds(&workers, signals, &e) < 0) {
+		refuse_all(&workers, &e);
+	} else {
+		if (find_holders(request, &holders) == 0)
+			all.holders = &holders;
 		advance(&workers);
 	}
+	while (!all_finished(&workers))
+		go_on(&workers, signals);
+	/* A signal that comes now ends this wait alone. */
+	output_finish(workers.deadline, signals);
 	for (size_t i = 0; i < workers.n; i++)
 		free(workers.worker[i].group);
 	free(workers.worker);
-	close(signals);
-	sigprocmask(SIG_SETMASK, &before, NULL);
 	return workers.interrupted;
 }

@@ -16,6 +16,9 @@ struct listener {
 
 /* Run the request on all its devices, side by side, until its deadline; a signal to stop
  * (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too. In a handoff, the devices of one
- * IOMMU group all get there, or all go back.
- * Returns that signal's number, or 0. */
+ * IOMMU group all get there, or all go back. What the listener has given to output_add()
+ * is written until the deadline.
+ * Returns that signal's number, or 0: one that came while a worker was still at work. The
+ * four stay blocked: what comes later changes nothing, and must not hide what was done.
+ */
 int worker_run(const struct request *request, const struct listener *listener);

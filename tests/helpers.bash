@@ -284,3 +284,18 @@ bind_vf() {
 	echo >"$path/driver_override"
 	until_true 30 grep -qsx live "$path"/nvme/nvme*/state
 }
+
+# udev is at work while it runs: udevd, and events for all devices, of which it opens nodes.
+start_udev() {
+	/usr/lib/systemd/systemd-udevd --daemon
+	udevadm trigger --action=add
+}
+
+stop_udev() {
+	udevadm control --exit || :
+	until_true 20 udev_is_gone
+}
+
+udev_is_gone() {
+	! pgrep -x systemd-udevd >/dev/null
+}

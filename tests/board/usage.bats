@@ -34,6 +34,7 @@ teardown() {
 	for name in vbbridge vbbond vbteam vbvlan; do
 		[[ ! -e /sys/class/net/$name ]] || ip link del "$name"
 	done
+	udev_is_gone || stop_udev
 	vfio-bind release --all
 	find_interface
 	ip addr flush dev "$interface"
@@ -194,7 +195,7 @@ disk_is_free() {
 
 @test "a disk that nobody uses, or that a process only reads" {
 	hold_open /dev/sda
-	disk_in_use "/dev/sda is open in tail (pid $!)"
+	disk_in_use "/dev/sda is open in node-user (pid $!)"
 	kill "${holders[0]}"
 	disk_is_free
 	not_in_use "$SATA"
@@ -203,15 +204,15 @@ disk_is_free() {
 
 # hold_open NODE: a process that has it open, $!.
 hold_open() {
-	tail -f /dev/null <"$1" 3>&- &
+	node-user open "$1" "$BATS_TEST_TMPDIR/ready" 3>&- &
 	holders+=($!)
-	until_true 10 grep -qx tail "/proc/$!/comm"
+	until_true 10 test -e "$BATS_TEST_TMPDIR/ready"
 }
 
 @test "a clock that a process has open" {
 	hold_open /dev/rtc0
 	vfio_bind 3 handoff "$RTC" none
-	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in tail (pid $!)"
+	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in node-user (pid $!)"
 	is_home "$RTC" rtc-pl031
 	kill "${holders[0]}"
 	until_true 20 vfio-bind handoff --dry-run "$RTC" none
@@ -319,4 +320,19 @@ hold_open() {
 	device_is vbtest.0 vbtest-target vbtest-target
 	vfio_bind 0 release --force vbtest.0
 	is_home vbtest.0 vbtest-host
+}
+
+# --- no false alarms ---
+
+@test "udev is at work, and nothing is in use: every device can be had" {
+	local device driver
+	start_udev
+	for device in "$NIC" "$SIBLING" "$SATA" "$RTC"; do
+		driver=$(driver_of "$device")
+		udevadm trigger --action=add
+		vfio_bind 0 handoff "$device" none
+		vfio_bind 0 release "$device"
+		is_home "$device" "$driver"
+	done
+	stop_udev
 }

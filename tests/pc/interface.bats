@@ -79,9 +79,11 @@ is_sleep() {
 	[[ $(<"/proc/$1/comm") == sleep ]]
 }
 
-# used_by KIND: link-use uses the interface so. Its pid is in $pid.
+# used_by KIND [COMMAND...]: link-use uses the interface so, run by the command. Its pid is in
+# $pid.
 used_by() {
-	in_background link-use "$interface" "$1" "$BATS_TEST_TMPDIR/used"
+	rm -f "$BATS_TEST_TMPDIR/used"
+	in_background "${@:2}" link-use "$interface" "$1" "$BATS_TEST_TMPDIR/used"
 	until_true 10 test -e "$BATS_TEST_TMPDIR/used"
 }
 
@@ -226,6 +228,20 @@ has_link_local() {
 	used_by packet
 	in_use "is listened to by link-use (pid $pid)"
 	ip link set "$interface" down
+	idle
+	ip netns add c
+	ip link set "$interface" netns c
+	ip -n c link set "$interface" up
+	used_by packet ip netns exec c
+	in_use "is listened to by link-use (pid $pid) in network namespace c"
+}
+
+@test "a PPPoE connection" {
+	ip link set "$interface" up
+	used_by pppoe
+	in_use "has a PPPoE connection"
+	kill "$pid"
+	until_true 10 is_gone "$pid"
 	idle
 }
 

@@ -31,6 +31,7 @@ teardown() {
 	end_users
 	! losetup --associated "/dev/$disk" | grep -q . || losetup -D
 	vfio-bind release --all
+	udev_is_gone || stop_udev
 	put_home "$NVME" "$SMBUS" "$PCI_NIC"
 }
 
@@ -258,4 +259,24 @@ find_card() {
 	says "warning: /dev/input/$node is open in node-user (pid $user)"
 	vfio_bind 0 release "$USB"
 	is_home "$USB" xhci_hcd
+}
+
+# --- no false alarms ---------------------------------------------------------------
+
+@test "udev is at work, and nothing is in use: every device can be had" {
+	local device driver
+	start_udev
+	for device in "$NVME" "$SHARED_NVME" "$PF" "$PCI_NIC" "$NIC_BELOW" "$SOUND" "$USB" "$SHARE"; do
+		driver=$(driver_of "$device")
+		udevadm trigger --action=add
+		vfio_bind 0 handoff "$device"
+		device_is "$device" vfio-pci vfio-pci
+		vfio_bind 0 release "$device"
+		is_home "$device" "$driver"
+	done
+	udevadm trigger --action=add
+	vfio_bind 0 handoff --group "$AHCI"
+	vfio_bind 0 release --group "$AHCI"
+	group_is home
+	stop_udev
 }

@@ -175,13 +175,15 @@ vfio-bind: hint: vfio-bind list --help shows the columns" list -o +GRUPPE
 	none /sys/bus
 	expect 1 "vfio-bind: cannot read /sys/bus: No such file or directory" list
 
-	promise "a flag that cannot be read is ?, and its device is in the list"
+	promise "a flag that cannot be read is ?, its device is in the list, and that is said"
 	none "$NVME/driver_override"
 	folder "$NVME/driver_override"
-	expect 0 "0000:00:10.0 ?" list -nro DEVICE,OVERRIDE 00:10.0
+	local said="vfio-bind: cannot read $NVME/driver_override: Is a directory"
+	expect 1 "0000:00:10.0 ?
+$said" list -nro DEVICE,OVERRIDE 00:10.0
 	vfio_bind list -nro DEVICE,OVERRIDE
-	[[ $status == 0 && $'\n'$output$'\n' == *$'\n0000:00:10.0 ?\n'* ]]
-	expect 1 "vfio-bind: 0000:00:10.0: cannot read driver_override: Is a directory" handoff -n 00:10.0
+	[[ $status == 1 && $'\n'$output$'\n' == *$'\n0000:00:10.0 ?\n'* && $output == *"$said" ]]
+	expect 1 "vfio-bind: 0000:00:10.0: ${said#vfio-bind: }" handoff -n 00:10.0
 }
 
 @test "who has a device, and who had it before" {

@@ -132,8 +132,8 @@ echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic
 	expect 0 "echo nvme > $NVME/driver_override" pin -n 00:10.0 nvme
 	none "$DRIVERS/e1000e/module"
 	none "$DRIVERS/e1000e"
-	expect 3 "$refused
-modprobe e1000e" pin -n 00:10.0 e1000e
+	expect 3 "modprobe e1000e
+$refused" pin -n 00:10.0 e1000e
 
 	promise "release loads what the device needs, but not what is blacklisted"
 	none "$NVME/driver"

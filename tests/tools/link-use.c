@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * link-use INTERFACE packet|xdp FILE: uses a network interface that may have no address.
+ * link-use INTERFACE packet|pppoe|xdp FILE: uses an interface that may have no address.
  *
- * packet: listens to it with a packet socket. xdp: puts an XDP program on it, which
- * passes all packets. Then makes FILE, and goes on until a signal ends it.
+ * packet: listens to it with a packet socket. pppoe: connects by it to a made-up peer.
+ * xdp: puts an XDP program on it, which passes all packets. Then makes FILE, and goes on
+ * until a signal ends it.
  */
 #include <arpa/inet.h>
+#include <net/if.h> /* before the kernel's own */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
-#include <net/if.h>
+#include <linux/if_pppox.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +38,20 @@ static void listen_to(unsigned int interface)
 
 	if (fd < 0 || bind(fd, (const void *)&address, sizeof(address)) < 0)
 		die("packet");
+}
+
+static void connect_by(const char *interface)
+{
+	struct sockaddr_pppox address = {.sa_family = AF_PPPOX,
+					 .sa_protocol = PX_PROTO_OE,
+					 .sa_addr.pppoe = {.sid = htons(1),
+							   .remote = {2, 0, 0, 0, 0, 1}}};
+	int fd = socket(AF_PPPOX, SOCK_STREAM, PX_PROTO_OE);
+
+	snprintf(address.sa_addr.pppoe.dev, sizeof(address.sa_addr.pppoe.dev), "%s",
+		 interface);
+	if (fd < 0 || connect(fd, (const void *)&address, sizeof(address)) < 0)
+		die("pppoe");
 }
 
 static int bpf(int command, union bpf_attr *attr)
@@ -72,9 +88,11 @@ int main(int argc, char *argv[])
 	unsigned int interface = argc == 4 ? if_nametoindex(argv[1]) : 0;
 
 	if (!interface)
-		die("usage: link-use INTERFACE packet|xdp FILE");
+		die("usage: link-use INTERFACE packet|pppoe|xdp FILE");
 	if (strcmp(argv[2], "packet") == 0)
 		listen_to(interface);
+	else if (strcmp(argv[2], "pppoe") == 0)
+		connect_by(argv[1]);
 	else
 		put_xdp(interface);
 	if (open(argv[3], O_CREAT | O_WRONLY, 0600) < 0)

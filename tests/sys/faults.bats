@@ -1,0 +1,112 @@
+#!/usr/bin/env bats
+# A call of the kernel that fails: what could not be read is not "nothing".
+# FAULTS=all: each call, with each errno; else a sample of them.
+
+load sys
+
+# The calls by which vfio-bind learns something, or makes a process that does. Memory is not
+# among them: without it the program ends at once, as by a kill. Nor are the worker's messages.
+calls=(openat access readlink readlinkat newfstatat statx getdents64 read clone pipe2 socketpair flock mkdir)
+
+if [[ ${FAULTS-} == all ]]; then
+	errnos=(ENOMEM EMFILE EIO EACCES) step=1
+else
+	errnos=(EIO) step=11
+fi
+
+# faulty CALL ERRNO N ARGUMENT...: runs vfio-bind with the Nth of this call failing, in each of
+# its processes that gets there. Sets status. Returns 1 if none got there.
+faulty() {
+	status=0
+	strace -qqf --seccomp-bpf -o "$MADE_UP/strace" -e trace="$1" -e inject="$1:error=$2:when=$3" \
+		vfio-bind "${@:4}" >"$MADE_UP/out" 2>"$MADE_UP/err" || status=$?
+	[[ $(<"$MADE_UP/strace") == *INJECTED* ]]
+}
+
+# sweep ARGUMENT...: status 0 means that what is printed is what is printed without the fault; or
+# else vfio-bind says why, with status 1 to 3.
+sweep() {
+	local call errno good said
+	local -i n runs=0 wrong=0
+	vfio-bind "$@" >"$MADE_UP/out" 2>"$MADE_UP/err"
+	good=$(sort "$MADE_UP/out" "$MADE_UP/err")
+	for call in "${calls[@]}"; do
+		for errno in "${errnos[@]}"; do
+			for ((n = 1; ; n += step)); do
+				faulty "$call" "$errno" $n "$@" || break
+				said=$(<"$MADE_UP/err")
+				runs+=1
+				case $status in
+				0) [[ $(sort "$MADE_UP/out" "$MADE_UP/err") == "$good" ]] && continue ;;
+				[123]) [[ $said == *vfio-bind:* ]] && continue ;;
+				127) # the program has not begun
+					[[ $said == *"error while loading shared libraries"* ]] && continue
+					;;
+				esac
+				wrong+=1
+				echo "$errno of $call $n: vfio-bind $*: status $status: $said"
+				grep INJECTED "$MADE_UP/strace" | head -n 3
+			done
+		done
+	done
+	echo "$* : $runs faults, $wrong wrong"
+	((runs && !wrong))
+}
+
+@test "handoff: a call that fails" {
+	sweep handoff -n 00:10.0
+	sweep handoff -n 00:05.1 none
+}
+
+@test "pin and release: a call that fails" {
+	sweep pin -n nvme0n1
+	record pci:0000:00:10.0 "$NVME" "driver nvme" "given vfio-pci"
+	echo vfio-pci >"$NVME/driver_override"
+	sweep release -n --all
+	sweep release -n 00:10.0
+}
+
+@test "list: a call that fails" {
+	sweep list -b platform
+	sweep list -o +HOST,USE,ID,PF,VFS,RESET 00:05.1 00:10.0
+}
+
+@test "a driver that cannot be told is not none" {
+	local n
+	for ((n = 1; ; n++)); do
+		faulty readlinkat EIO $n handoff -n 00:10.0 || break
+		((status == 0)) || continue
+		[[ $(<"$MADE_UP/out") == *"> $DRIVERS/nvme/unbind"* ]]
+	done
+	((n > 3))
+}
+
+@test "release --all does not forget what it cannot look at" {
+	local call n
+	for call in newfstatat readlinkat access getdents64 openat; do
+		for ((n = 1; ; n += 3)); do
+			record pci:0000:00:05.2 "$PCI/0000:00:05.2" "given vfio-pci"
+			faulty $call EIO $n release --all -t 5 || break
+			[[ -e /run/vfio-bind/record/pci:0000:00:05.2 ]] || ((status == 0))
+			((status)) || [[ ! -e /run/vfio-bind/record/pci:0000:00:05.2 ]]
+		done
+	done
+}
+
+@test "release --all, and the records cannot be read" {
+	record pci:0000:00:10.0 "$NVME" "driver nvme" "given vfio-pci"
+	chmod 0 /run/vfio-bind/record
+	run -1 setpriv --bounding-set -dac_override,-dac_read_search --inh-caps -all \
+		vfio-bind release --all
+	[[ $output == "vfio-bind: cannot read /run/vfio-bind/record: Permission denied" ]]
+	chmod 700 /run/vfio-bind/record
+}
+
+@test "list without descriptors, or processes, left" {
+	run -1 bash -c 'ulimit -n 6; exec vfio-bind list'
+	[[ $output == *"vfio-bind: cannot read /sys/"*": Too many open files" ]]
+	faulty clone EAGAIN 1 list -nro DEVICE,OVERRIDE 00:10.0
+	((status == 1))
+	[[ $(<"$MADE_UP/out") == "0000:00:10.0 ?" ]]
+	[[ $(<"$MADE_UP/err") == "vfio-bind: cannot read $NVME/driver_override: Resource temporarily unavailable" ]]
+}

@@ -1,0 +1,161 @@
+#!/usr/bin/env bats
+# Signals and readers: the status tells what is so, whenever a signal comes and whoever does not
+# read. A pin is real here: /sys takes what is written.
+
+load sys
+
+setup_file() {
+	# Under ptrace, LeakSanitizer does not work.
+	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+}
+
+# flagged TEXT: the disk has this flag, and a record if it has any.
+flagged() {
+	[[ $(<"$NVME/driver_override") == "$1" ]]
+	[[ ! $1 || -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+	[[ $1 || ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+}
+
+unflagged() {
+	changing
+	rm -rf /run/vfio-bind
+	: >"$NVME/driver_override"
+}
+
+# status_of COMMAND...: its status is in $status, and nothing else is said than that. A job of
+# a shell ignores some signals.
+status_of() {
+	status=0
+	env --default-signal=INT,QUIT "$@" >"$MADE_UP/output" 2>&1 3>&- || status=$?
+}
+
+# full_pipe: nobody reads it, and no byte more goes into it. It is open as fd 9.
+full_pipe() {
+	changing
+	mkfifo "$MADE_UP/full.$BATS_TEST_NUMBER"
+	exec 9<>"$MADE_UP/full.$BATS_TEST_NUMBER"
+	perl -MFcntl -e 'open my $to, ">&=", 9; fcntl $to, F_SETFL, O_RDWR | O_NONBLOCK or die;
+		for my $n (4096, 1) { 1 while syswrite $to, "x" x $n }
+		fcntl $to, F_SETFL, O_RDWR or die'
+}
+
+@test "a signal at any call after the work is done: it is done, and the status says so" {
+	local signal call
+	for signal in INT TERM HUP QUIT; do
+		for call in rt_sigprocmask exit_group; do
+			unflagged
+			status_of strace -qqq -o "$MADE_UP/trace" -e trace=$call \
+				-e inject=$call:signal=$signal:when=2+ vfio-bind pin 00:10.0 pci-stub
+			((status == 0))
+			flagged pci-stub
+		done
+		# The wait for the worker's end comes last.
+		unflagged
+		status_of strace -qqq -o "$MADE_UP/trace" -e trace=wait4 \
+			-e inject=wait4:signal=$signal vfio-bind pin 00:10.0 pci-stub
+		((status == 0))
+		flagged pci-stub
+		grep -q ^wait4 "$MADE_UP/trace"
+	done
+}
+
+@test "dead of a signal before the work began: nothing was changed" {
+	local signal number
+	for signal in INT:2 TERM:15 HUP:1 QUIT:3; do
+		number=${signal#*:}
+		unflagged
+		status_of strace -qqq -o "$MADE_UP/trace" -e trace=socketpair \
+			-e inject=socketpair:signal="${signal%:*}" vfio-bind pin 00:10.0 pci-stub
+		((status == 128 + number))
+		flagged ''
+	done
+}
+
+@test "a signal that was blocked at the start is not lost" {
+	unflagged
+	status_of perl -MPOSIX -e 'sigprocmask SIG_BLOCK, POSIX::SigSet->new(SIGTERM);
+		kill TERM => $$; exec @ARGV' vfio-bind pin 00:10.0 pci-stub
+	((status == 128 + 15))
+	flagged ''
+}
+
+@test "nobody reads stderr: the work is done, and the command ends at its deadline" {
+	unflagged
+	full_pipe
+	status=0
+	timeout -s KILL 60 vfio-bind pin -v -t 2 00:10.0 pci-stub 2>&9 || status=$?
+	((status == 0))
+	flagged pci-stub
+	# What is wrong with one device does not keep another from its release.
+	: >"$NVME/driver_override"
+	status=0
+	timeout -s KILL 60 vfio-bind release -v -t 2 nix 00:10.0 2>&9 || status=$?
+	((status == 2))
+	flagged ''
+}
+
+# waits_for_reader PID: its worker has come and gone.
+waits_for_reader() {
+	[[ $(<"$NVME/driver_override") == pci-stub ]] && ! pgrep -P "$1" >/dev/null
+}
+
+@test "nobody reads stderr: a signal ends the wait for a reader, and nothing else" {
+	local signal vfio_bind
+	for signal in INT TERM HUP QUIT; do
+		unflagged
+		full_pipe
+		env --default-signal=INT,QUIT vfio-bind pin -v -t 500 00:10.0 pci-stub 2>&9 3>&- &
+		vfio_bind=$!
+		until waits_for_reader $vfio_bind; do sleep 0.05; done
+		kill -$signal $vfio_bind
+		status=0
+		wait $vfio_bind || status=$?
+		((status == 0))
+		flagged pci-stub
+		rm "$MADE_UP/full.$BATS_TEST_NUMBER"
+	done
+}
+
+@test "a slow reader gets all lines" {
+	unflagged
+	full_pipe
+	vfio-bind pin -v -t 500 00:10.0 pci-stub 2>&9 3>&- &
+	until waits_for_reader $!; do sleep 0.05; done
+	perl -e 'open my $from, "<&=", 9; while (sysread $from, my $text, 65536) {
+		$all .= $text; last if $all =~ /driver_override\n/ }
+		$all =~ s/^x+//; print $all' >"$MADE_UP/output"
+	wait $!
+	[[ $(<"$MADE_UP/output") == "echo pci-stub > $NVME/driver_override" ]]
+}
+
+@test "nobody reads the lines of a dry run: that is no success" {
+	full_pipe
+	status=0
+	timeout -s KILL 60 vfio-bind pin -n -t 1 00:10.0 pci-stub >&9 2>"$MADE_UP/output" || status=$?
+	((status == 1))
+	[[ $(<"$MADE_UP/output") == "vfio-bind: write error: Connection timed out" ]]
+}
+
+@test "a stdout that cannot be closed, and on which nothing was written" {
+	unflagged
+	status_of strace -qqq -o "$MADE_UP/trace" -e trace=close -P "$MADE_UP/output" \
+		-e inject=close:error=EIO vfio-bind pin 00:10.0 pci-stub
+	((status == 0))
+	flagged pci-stub
+}
+
+@test "more devices than files can be open: refused, with nothing touched" {
+	local names=("$PCI"/0000:00:* "$PCI/0000:00:1c.0/0000:01:00.0")
+	((${#names[@]} > 12))
+	unflagged
+	status=0
+	(
+		exec >"$MADE_UP/output" 2>&1 3>&-
+		ulimit -n 12
+		exec timeout -s KILL 60 vfio-bind release -n "${names[@]}"
+	) || status=$?
+	((status == 3))
+	grep -qx "vfio-bind: 0000:00:10.0: too few files can be open for ${#names[@]} devices at once: nothing was touched" \
+		"$MADE_UP/output"
+	(($(grep -c ': too few files' "$MADE_UP/output") == ${#names[@]}))
+}
