@@ -12,8 +12,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define MOST_WORDS 100
 
 int __real_main(int argc, char **argv);
 int __wrap_main(int argc, char **argv);
@@ -52,26 +55,29 @@ static void run(int argc, char **argv, const char *out, const char *err)
 int __wrap_main(int argc, char **argv)
 {
 	static char program[] = "vfio-bind";
-	static char **words; /* for main(), which may change it */
+	static char *words[MOST_WORDS], *arguments[MOST_WORDS + 1];
 
 	for (char *count; argc > 1 && (count = read_word()); free(count)) {
-		int n = atoi(count) + 1, status;
+		int n = atoi(count), status;
 		pid_t child;
 
-		words = calloc((size_t)n + 1, sizeof(*words));
-		words[0] = program;
-		for (int i = 1; i < n; i++)
+		if (n >= MOST_WORDS)
+			abort();
+		for (int i = 0; i < n; i++)
 			words[i] = read_word();
 		child = fork();
-		if (child == 0)
-			run(n, words, argv[1], argv[2]);
+		if (child == 0) {
+			/* A copy: main() may change it, and no word is to look lost. */
+			arguments[0] = program;
+			memcpy(arguments + 1, words, (size_t)n * sizeof(*words));
+			run(n + 1, arguments, argv[1], argv[2]);
+		}
 		if (child < 0 || waitpid(child, &status, 0) < 0)
 			return 1;
 		dprintf(STDOUT_FILENO, "%d\n",
 			WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-		for (int i = 1; i < n; i++)
+		for (int i = 0; i < n; i++)
 			free(words[i]);
-		free(words);
 	}
 	return 0;
 }

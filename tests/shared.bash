@@ -13,12 +13,12 @@ locate_program() {
 
 # start_server OUT [ERR]: what runs vfio-bind for serve() (tests/server.c), for this process
 # and all that it starts. They have it at 7 and 8: bash uses what is above 9 itself, and bats
-# 3 and 4.
+# 3 and 4. It looks up all symbols, or else each of its children would.
 start_server() {
 	[[ -x $REAL-server ]] || { echo "there is no $REAL-server: make unit" >&2 && return 1; }
 	mkfifo "$1.status"
 	# shellcheck disable=SC2094 # a FIFO
-	exec 7> >(exec "$REAL-server" "$@" >"$1.status" 3>&- 4>&-) 8<"$1.status"
+	exec 7> >(LD_BIND_NOW=1 exec "$REAL-server" "$@" >"$1.status" 3>&- 4>&-) 8<"$1.status"
 }
 
 # serve ARGUMENT...: runs vfio-bind, and sets status.

@@ -26,8 +26,7 @@ setup_file() {
 # vfio_bind ARGUMENT...: runs it, and sets status and output.
 vfio_bind() {
 	serve "$@"
-	IFS= read -rd '' output <"$BATS_FILE_TMPDIR/out" || :
-	output=${output%$'\n'}
+	IFS= read -rd '' output <"$BATS_FILE_TMPDIR/out" || output=${output%$'\n'}
 }
 
 # facts_of_help: prints what the --help texts tell, sorted. The options of a synopsis are those

@@ -24,9 +24,8 @@ teardown() {
 # outcome COMMAND...: sets what that left: output, stderr and their lines.
 outcome() {
 	ran=("$@")
-	IFS= read -rd '' output <"$BATS_FILE_TMPDIR/out" || :
-	IFS= read -rd '' stderr <"$BATS_FILE_TMPDIR/err" || :
-	output=${output%$'\n'} stderr=${stderr%$'\n'}
+	IFS= read -rd '' output <"$BATS_FILE_TMPDIR/out" || output=${output%$'\n'}
+	IFS= read -rd '' stderr <"$BATS_FILE_TMPDIR/err" || stderr=${stderr%$'\n'}
 	mapfile -t lines <"$BATS_FILE_TMPDIR/out"
 	mapfile -t stderr_lines <"$BATS_FILE_TMPDIR/err"
 }

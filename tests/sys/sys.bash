@@ -84,13 +84,13 @@ without_interface() { none "$1/net"; }
 # vfio_bind ARGUMENT...: runs it, and sets status and output.
 vfio_bind() {
 	serve "$@"
-	IFS= read -rd '' output <"$MADE_UP/output" || :
-	output=${output%$'\n'}
+	IFS= read -rd '' output <"$MADE_UP/output" || output=${output%$'\n'}
 }
 
 # expect STATUS TEXT ARGUMENT...: run vfio-bind, and demand this status and all of the text.
+# In few commands, as bats traces each.
+# shellcheck disable=SC2154 # serve() sets status
 expect() {
-	local status output
 	vfio_bind "${@:3}"
 	if [[ $status != "$1" || $output != "$2" ]]; then
 		printf '%s\n' "vfio-bind ${*:3}: status $status, not $1; it said:" "$output" \

@@ -123,6 +123,28 @@ vfio-bind: hint: --force takes it all the same"
 	in_use "fb0 has the only console of this host" 0000:00:02.0
 	echo 0 >"$PCI/0000:00:02.0/boot_vga"
 	free 0000:00:02.0
+
+	promise "a serial line with the kernel's console"
+	folder "$NVME/tty/ttyS4" /sys/class/tty/console
+	link "$NVME/tty/ttyS4/subsystem" /sys/class/tty
+	attribute "$NVME/tty/ttyS4/dev" 1023:4
+	echo "tty0 ttyS40" >/sys/class/tty/console/active
+	free 0000:00:10.0
+	echo "tty0 ttyS4" >/sys/class/tty/console/active
+	in_use "ttyS4 is a console of the kernel" 0000:00:10.0
+
+	promise "a /proc that does not show all processes"
+	folder "$NVME/tty/ttyX"
+	attribute "$NVME/tty/ttyX/dev" 1:7
+	none "$NVME/nvme"
+	free 0000:00:10.0
+	local unseen="vfio-bind: 0000:00:10.0: cannot tell who has it open: /proc does not show all processes
+vfio-bind: hint: --force takes it all the same"
+	run -3 unshare -m bash -c "mount -t tmpfs vb /proc; vfio-bind handoff -n 0000:00:10.0 none"
+	[[ $output == "$unseen" ]]
+	run -3 unshare -m bash -c "mount -t proc -o hidepid=ptraceable vb /proc
+		setpriv --bounding-set=-sys_ptrace vfio-bind handoff -n 0000:00:10.0 none"
+	[[ $output == "$unseen" ]]
 }
 
 @test "a disk that is swapped on" {
@@ -132,30 +154,4 @@ vfio-bind: hint: --force takes it all the same"
 /dev/vb-swap partition 1 0 -2" >"$MADE_UP/swaps"
 	in_use "sda1 is swapped on" 0000:00:1f.2
 	rm /dev/vb-swap
-}
-
-@test "a serial line with the kernel's console" {
-	changing
-	mkdir -p "$NVME/tty/ttyS4" /sys/class/tty/console
-	ln -s ../../../../../../class/tty "$NVME/tty/ttyS4/subsystem"
-	echo 1023:4 >"$NVME/tty/ttyS4/dev"
-	echo "tty0 ttyS40" >/sys/class/tty/console/active
-	free 0000:00:10.0
-	echo "tty0 ttyS4" >/sys/class/tty/console/active
-	in_use "ttyS4 is a console of the kernel" 0000:00:10.0
-}
-
-@test "a /proc that does not show all processes" {
-	changing
-	mkdir -p "$NVME/tty/ttyX"
-	echo 1:7 >"$NVME/tty/ttyX/dev"
-	rm -r "$NVME/nvme"
-	free 0000:00:10.0
-	local unseen="vfio-bind: 0000:00:10.0: cannot tell who has it open: /proc does not show all processes
-vfio-bind: hint: --force takes it all the same"
-	run -3 unshare -m bash -c "mount -t tmpfs vb /proc; vfio-bind handoff -n 0000:00:10.0 none"
-	[[ $output == "$unseen" ]]
-	run -3 unshare -m bash -c "mount -t proc -o hidepid=ptraceable vb /proc
-		setpriv --bounding-set=-sys_ptrace vfio-bind handoff -n 0000:00:10.0 none"
-	[[ $output == "$unseen" ]]
 }
