@@ -173,7 +173,7 @@ is_pending() {
 # slowed CALL PATH ARGUMENT...: vfio-bind, with a worker that gets no turn for four seconds
 # before its system CALL on PATH (empty: any).
 slowed() {
-	ASAN_OPTIONS=detect_leaks=0 run strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" \
+	ASAN_OPTIONS=detect_leaks=0 run taskset 1 strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" \
 		-e trace="$1" -e inject="$1:delay_enter=4s:when=1" ${2:+-P "$2"} vfio-bind "${@:3}"
 	until_true 20 nobody_works
 }

@@ -70,7 +70,7 @@ teardown() {
 
 @test "a group that becomes free right after a bind has said that it is busy" {
 	vfio_bind 0 handoff --group "$LPC"
-	in_background strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" -P /sys/bus/pci/drivers/lpc_ich/bind \
+	in_background taskset 1 strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" -P /sys/bus/pci/drivers/lpc_ich/bind \
 		-e trace=write -e inject=write:error=EBUSY:delay_exit=8s:when=1 vfio-bind release "$LPC"
 	until_true 20 has_open /sys/bus/pci/drivers/lpc_ich/bind
 	echo "${AHCI#*/}" >/sys/bus/pci/drivers/vfio-pci/unbind

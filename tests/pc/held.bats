@@ -135,7 +135,7 @@ reads_hang() {
 @test "a user that comes by the group while it is reset is kept out" {
 	local command
 	# The reset is held up; the group is tried meanwhile.
-	ASAN_OPTIONS=detect_leaks=0 strace -DDD -qq -f -o /dev/null \
+	ASAN_OPTIONS=detect_leaks=0 taskset 1 strace -DDD -qq -f -o /dev/null \
 		-P "$(realpath "$(syspath "$NVME")")/reset" -e inject=write:delay_enter=100s \
 		vfio-bind handoff -t 60 --reset=always "$NVME" 3>&- &
 	command=$!

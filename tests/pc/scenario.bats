@@ -119,7 +119,7 @@ there_and_back() {
 	device_is "$PCI_NIC" vfio-pci vfio-pci
 	vfio_bind 0 release "$PCI_NIC"
 	is_home "$PCI_NIC" uio_pci_generic
-	run -1 strace -qq -f -o /dev/null -P "$path/reset" -e inject=write:error=EIO \
+	run -1 taskset 1 strace -qq -f -o /dev/null -P "$path/reset" -e inject=write:error=EIO \
 		vfio-bind handoff "$PCI_NIC"
 	says "reset failed: Input/output error; it is back on uio_pci_generic, not flagged"
 	is_home "$PCI_NIC" uio_pci_generic
@@ -228,7 +228,7 @@ told() {
 	# It is asked while VFIO has the device, and again when that is unbound.
 	for row in "1 1 on vfio-pci" "2+ 4 without a driver"; do
 		read -r when status state <<<"$row"
-		run "-$status" strace -qq -f -o /dev/null -P /sys/bus/pci/drivers/e1000e/bind \
+		run "-$status" taskset 1 strace -qq -f -o /dev/null -P /sys/bus/pci/drivers/e1000e/bind \
 			-e inject=write:error=EIO:when="$when" vfio-bind release "$PCI_NIC"
 		says "0000:00:12.0: cannot bind to e1000e: its probe failed: Input/output error; it is now $state, not flagged"
 		says "hint: to try again: vfio-bind release $PCI_NIC"
@@ -243,7 +243,7 @@ told() {
 	local id="8086 10d3" log=$BATS_TEST_TMPDIR/log
 	vfio_bind 0 handoff "$PCI_NIC"
 	# The worker stops when it has opened the file, and has not written yet.
-	in_background strace -qq -f -o "$log" -P /sys/bus/pci/drivers/e1000e/bind -e trace=openat,write \
+	in_background taskset 1 strace -qq -f -o "$log" -P /sys/bus/pci/drivers/e1000e/bind -e trace=openat,write \
 		-e inject=openat:signal=SIGSTOP:when=1 vfio-bind release "$PCI_NIC"
 	until_true 20 grep -qs "stopped by SIGSTOP" "$log"
 	device_is "$PCI_NIC" none "(null)"
@@ -338,7 +338,7 @@ mean() {
 # calls ARGUMENT...: run vfio-bind, and leave in $calls what it wrote to a reset attribute
 # and asked of VFIO.
 calls() {
-	run -0 strace -qq -f -y -e trace=write,ioctl -o "$BATS_TEST_TMPDIR/trace" vfio-bind "$@"
+	run -0 taskset 1 strace -qq -f -y -e trace=write,ioctl -o "$BATS_TEST_TMPDIR/trace" vfio-bind "$@"
 	calls=$(grep -e '/reset>' -e VFIO_ -e 'dev/vfio' "$BATS_TEST_TMPDIR/trace" || :)
 }
 

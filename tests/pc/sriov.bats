@@ -97,7 +97,7 @@ echo > $(realpath "$(syspath "$VF")")/driver_override" ]]
 	bind_vf "$VF"
 	for autoprobe in 0 1; do
 		echo $autoprobe >"$PF_PATH/sriov_drivers_autoprobe"
-		run -1 strace -qq -f -o /dev/null -P /sys/bus/pci/drivers/vfio-pci/bind \
+		run -1 taskset 1 strace -qq -f -o /dev/null -P /sys/bus/pci/drivers/vfio-pci/bind \
 			-e inject=write:error=EIO vfio-bind handoff "$VF"
 		says "it is back on nvme, not flagged"
 		is_home "$VF" nvme
