@@ -18,10 +18,12 @@ board kill.bats
 pc-6.12-sanitized group.bats held.bats sriov.bats
 pc-6.12 *
 board held.bats list.bats slow.bats
+pc-6.12 interface.bats open.bats usage.bats
 pc-6.1 *
 board *
 pc-6.1 contend.bats kill.bats undo.bats
 pc-6.12-sanitized scenario.bats undo.bats variant.bats
+pc-6.1 interface.bats open.bats
 board-sanitized scenario.bats undo.bats
 board-sanitized slow.bats
 board-nogroup *

@@ -4,6 +4,9 @@
 
 load sys
 
+# Under ptrace, LeakSanitizer does not work.
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+
 # The calls by which vfio-bind learns something, or makes a process that does. Memory is not
 # among them: without it the program ends at once, as by a kill. Nor are the worker's messages.
 calls=(openat access readlink readlinkat newfstatat statx getdents64 read clone pipe2 socketpair flock mkdir)
@@ -103,8 +106,10 @@ sweep() {
 }
 
 @test "list without descriptors, or processes, left" {
-	run -1 bash -c 'ulimit -n 6; exec vfio-bind list'
-	[[ $output == *"vfio-bind: cannot read /sys/"*": Too many open files" ]]
+	# shellcheck disable=SC2016 # for that shell to expand
+	run -1 bash -c 'for fd in /proc/self/fd/*; do ((${fd##*/} < 3)) || eval "exec ${fd##*/}>&-"; done
+		ulimit -n 5; exec vfio-bind list'
+	[[ $output == *"vfio-bind: cannot read /sys/"* ]]
 	faulty clone EAGAIN 1 list -nro DEVICE,OVERRIDE 00:10.0
 	((status == 1))
 	[[ $(<"$MADE_UP/out") == "0000:00:10.0 ?" ]]
