@@ -32,6 +32,8 @@ teardown() {
 	! losetup --associated "/dev/$disk" | grep -q . || losetup -D
 	vfio-bind release --all
 	udev_is_gone || stop_udev
+	# udev loads what fits.
+	driver_is "$VGA" none || echo "${VGA#*/}" >"$(syspath "$VGA")/driver/unbind"
 	put_home "$NVME" "$SMBUS" "$PCI_NIC"
 }
 
