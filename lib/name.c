@@ -374,7 +374,8 @@ bool name_means(const char *name, const char *bus_and_name)
 		const char *spelling = list.name[i];
 
 		if (streq(spelling, bus_and_name) || streq(spelling, device) ||
-		    (*spelling == '/' && streq(strrchr(spelling, '/') + 1, device)))
+		    (starts_with(spelling, "/sys/") &&
+		     streq(strrchr(spelling, '/') + 1, device)))
 			return true;
 	}
 	return false;

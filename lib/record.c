@@ -314,6 +314,16 @@ struct names record_list(void)
 	return list;
 }
 
+/* Is the device, BUS/NAME, there? */
+static bool is_there(const char *name)
+{
+	_cleanup_free_ char *bus = format("%.*s", (int)strcspn(name, "/"), name);
+	_cleanup_free_ char *path =
+		format("/sys/bus/%s/devices/%s", bus, name + strlen(bus) + 1);
+
+	return access(path, F_OK) == 0;
+}
+
 bool record_has_met(const char *name)
 {
 	_cleanup_names_ struct names met = record_list();
@@ -321,7 +331,7 @@ bool record_has_met(const char *name)
 	add_devices(&met, DIR_OF_LOCKS); /* a lock's file stays */
 	for (size_t i = 0; i < met.n; i++) {
 		if (!starts_with(met.name[i], "iommu_group/") &&
-		    name_means(name, met.name[i]))
+		    name_means(name, met.name[i]) && !is_there(met.name[i]))
 			return true;
 	}
 	return false;
