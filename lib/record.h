@@ -70,5 +70,6 @@ _must_check_ int record_remove(const struct device *dev, struct error *e);
  * begun to write. */
 struct names record_list(void);
 
-/* Has vfio-bind met a device that @name means, since boot? Only root can know. */
+/* Has vfio-bind met a device that @name means, since boot, that is not there any more?
+ * Only root can know. */
 bool record_has_met(const char *name);
