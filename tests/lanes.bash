@@ -69,6 +69,8 @@ part_files() {
 	local own=${machine##*-}.bats
 	if [[ $1 != "*" ]]; then
 		printf '%s\n' "$@"
+	elif [[ $lane == host-sanitized ]]; then # whose own calls must not fail
+		(cd "$folder" && printf '%s\n' host/*.bats sys/*.bats unit/*.c) | grep -vx sys/faults.bats
 	elif [[ $machine == host ]]; then
 		(cd "$folder" && printf '%s\n' host/*.bats sys/*.bats unit/*.c)
 	elif [[ -f $folder/$own ]]; then

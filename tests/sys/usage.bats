@@ -140,8 +140,11 @@ vfio-bind: hint: --force takes it all the same"
 	free 0000:00:10.0
 	local unseen="vfio-bind: 0000:00:10.0: cannot tell who has it open: /proc does not show all processes
 vfio-bind: hint: --force takes it all the same"
-	run -3 unshare -m bash -c "mount -t tmpfs vb /proc; vfio-bind handoff -n 0000:00:10.0 none"
-	[[ $output == "$unseen" ]]
+	# A sanitizer cannot do without it either.
+	if [[ $(ldd "$REAL") != *libasan* ]]; then
+		run -3 unshare -m bash -c "mount -t tmpfs vb /proc; vfio-bind handoff -n 0000:00:10.0 none"
+		[[ $output == "$unseen" ]]
+	fi
 	run -3 unshare -m bash -c "mount -t proc -o hidepid=ptraceable vb /proc
 		setpriv --bounding-set=-sys_ptrace vfio-bind handoff -n 0000:00:10.0 none"
 	[[ $output == "$unseen" ]]
