@@ -7,44 +7,42 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 const char *below_name(const char *path)
 {
 	return strrchr(path, '/') + 1;
 }
 
+char *below_dev(const char *path)
+{
+	char *node = format("/dev/%s", below_name(path));
+
+	for (char *c = node; *c; c++) {
+		if (*c == '!')
+			*c = '/';
+	}
+	return node;
+}
+
 char *below_node(const struct node *node)
 {
 	_cleanup_free_ char *uevent = sysfs_read(node->path, "uevent");
 	char *name = uevent ? strstr(uevent, "DEVNAME=") : NULL;
-	char *path;
 
-	if (name) {
-		name += strlen("DEVNAME=");
-		name[strcspn(name, "\n")] = '\0';
-		return format("/dev/%s", name);
-	}
-	path = format("/dev/%s", below_name(node->path));
-	for (char *c = path; *c; c++) {
-		if (*c == '!')
-			*c = '/';
-	}
-	return path;
+	if (!name)
+		return below_dev(node->path);
+	name += strlen("DEVNAME=");
+	name[strcspn(name, "\n")] = '\0';
+	return format("/dev/%s", name);
 }
 
-static void add_node(struct below *below, const char *path, const char *number)
+static void add_node(struct below *below, const char *path, dev_t number)
 {
-	struct node node = {.subsystem = sysfs_link(path, "subsystem")};
-	unsigned int major, minor;
+	struct node node = {.path = copy(path),
+			    .subsystem = sysfs_link(path, "subsystem"),
+			    .file.number = number};
 
-	if (sscanf(number, "%u:%u", &major, &minor) != 2) {
-		free(node.subsystem);
-		return;
-	}
-	node.path = copy(path);
 	node.file.type = streq(node.subsystem, "block") ? S_IFBLK : S_IFCHR;
-	node.file.number = makedev(major, minor);
 	below->node = reallocarray(below->node, below->n + 1, sizeof(node));
 	if (!below->node)
 		abort();
@@ -82,17 +80,23 @@ static bool is_class_folder(const char *path, const char *class)
 /* Note what is at @path. Returns 0 or -errno. */
 static int visit(struct below *below, const char *path)
 {
-	_cleanup_free_ char *number = sysfs_read(path, "dev");
 	_cleanup_free_ char *subsystem = NULL;
+	dev_t number;
+	int err = sysfs_number(path, &number);
 
-	/* ENODEV: it has just been removed. EISDIR: a folder of that name. */
-	if (!number && errno != ENOENT && errno != ENODEV && errno != EISDIR)
-		return -errno;
-	if (number) {
+	if (err == 0)
 		add_node(below, path, number);
+	if (err == 0 || err == -EBADMSG)
 		return 0;
+	/* ENODEV: it has just been removed. EISDIR: a folder of that name. */
+	if (err != -ENOENT && err != -ENODEV && err != -EISDIR)
+		return err;
+	if (is_class_folder(path, "net")) {
+		_cleanup_free_ char *parent =
+			format("%.*s", (int)(strlen(path) - strlen("/net")), path);
+
+		names_add(&below->net_parents, parent);
 	}
-	below->has_net |= is_class_folder(path, "net");
 	subsystem = sysfs_link(path, "subsystem");
 	if (streq(subsystem, "net"))
 		names_add(&below->interfaces, path);
@@ -152,6 +156,7 @@ void below_clear(struct below *below)
 	}
 	free(below->node);
 	names_free(&below->interfaces);
+	names_free(&below->net_parents);
 	*below = (struct below){0};
 }
 

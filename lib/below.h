@@ -16,7 +16,8 @@ struct below {
 	struct node *node;
 	size_t n;
 	struct names interfaces; /* the syspaths of those that this /sys shows */
-	bool has_net; /* it has network interfaces, in whatever namespace they are */
+	/* The syspaths of what has network interfaces, in whatever namespace they are. */
+	struct names net_parents;
 };
 
 /* What is below @dev while a host driver has it; and the multipath NVMe disks that disks
@@ -30,7 +31,10 @@ void below_clear(struct below *below);
 /* The name that the kernel gives a node or an interface. */
 const char *below_name(const char *path);
 
-/* "/dev/NAME" of a node, a new string. */
+/* "/dev/NAME" of what has this syspath, by the kernel's name; a new string. */
+char *below_dev(const char *path);
+
+/* The same as its uevent tells it, which may have a folder more (input/event3). */
 char *below_node(const struct node *node);
 
 /* Add the numbers of the nodes to @files. */

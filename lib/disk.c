@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "disk.h"
+#include "below.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -118,8 +119,7 @@ static int add_lines(struct table *table, const char *path,
 	return err;
 }
 
-/* --- loop devices --------------------------------------------------------------------
- */
+/* --- loop devices --- */
 
 /* The block device below a loop device; its name could be any text by now. Returns 0,
  * also with @number 0: a file, or it has been detached; or -errno. */
@@ -159,8 +159,7 @@ static int add_loops(struct table *table, struct error *e)
 	return 0;
 }
 
-/* --- exports ---------------------------------------------------------------------------
- */
+/* --- exports --- */
 
 static int number_of_path(const char *text, dev_t *number)
 {
@@ -241,8 +240,7 @@ static int add_exports(struct table *table, struct error *e)
 	return err < 0 ? -1 : 0;
 }
 
-/* --- a disk
- * ------------------------------------------------------------------------------- */
+/* --- a disk --- */
 
 static int read_table(struct table *table, struct error *e)
 {
@@ -257,11 +255,6 @@ static int read_table(struct table *table, struct error *e)
 	return add_loops(table, e) < 0 ? -1 : add_exports(table, e);
 }
 
-static const char *name_of(const char *path)
-{
-	return strrchr(path, '/') + 1;
-}
-
 static void find_uses(const struct table *table, const char *path, const char *chain,
 		      bool by_source, struct names *uses);
 
@@ -272,9 +265,9 @@ static void find_stacked(const struct table *table, const char *path, const char
 {
 	_cleanup_free_ char *dm = sysfs_read(path, "dm/name");
 	_cleanup_free_ char *chain =
-		dm ? format("%s -> %s (%s)", below, name_of(path), dm)
-		   : format("%s -> %s", below, name_of(path));
-	_cleanup_names_ struct names partitions = sysfs_names(path, name_of(path));
+		dm ? format("%s -> %s (%s)", below, below_name(path), dm)
+		   : format("%s -> %s", below, below_name(path));
+	_cleanup_names_ struct names partitions = sysfs_names(path, below_name(path));
 	size_t before = uses->n;
 
 	find_uses(table, path, chain, true, uses);
@@ -288,7 +281,7 @@ static void find_stacked(const struct table *table, const char *path, const char
 	}
 	if (uses->n == before) {
 		_cleanup_free_ char *text =
-			format("%s is held by %s", below, name_of(path));
+			format("%s is held by %s", below, below_name(path));
 
 		names_add(uses, text);
 	}
@@ -299,19 +292,17 @@ static void find_stacked(const struct table *table, const char *path, const char
 static void find_uses(const struct table *table, const char *path, const char *chain,
 		      bool by_source, struct names *uses)
 {
-	_cleanup_free_ char *text = sysfs_read(path, "dev");
 	_cleanup_free_ char *dir = format("%s/holders", path);
 	_cleanup_names_ struct names holders = sysfs_names(dir, "");
-	unsigned int major, minor;
+	dev_t number;
 
-	if (!text || sscanf(text, "%u:%u", &major, &minor) != 2)
+	if (sysfs_number(path, &number) < 0)
 		return;
 	for (size_t i = 0; i < table->n; i++) {
 		const struct use *use = &table->use[i];
 		_cleanup_free_ char *what = NULL;
 
-		if (use->number != makedev(major, minor) ||
-		    (use->by_source && !by_source))
+		if (use->number != number || (use->by_source && !by_source))
 			continue;
 		if (use->stacked) {
 			find_stacked(table, use->stacked, chain, uses);
@@ -336,32 +327,27 @@ static void find_uses(const struct table *table, const char *path, const char *c
 /* Is the file that is open a node of the block device at @path? Returns 0 or -errno. */
 static int check_node(int fd, const char *path)
 {
-	_cleanup_free_ char *number = sysfs_read(path, "dev");
-	unsigned int major, minor;
+	dev_t number;
 	struct stat st;
+	int err = sysfs_number(path, &number);
 
-	if (!number || fstat(fd, &st) < 0)
+	if (err < 0)
+		return err;
+	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (sscanf(number, "%u:%u", &major, &minor) != 2 || !S_ISBLK(st.st_mode) ||
-	    st.st_rdev != makedev(major, minor))
-		return -ENOTBLK;
-	return 0;
+	return S_ISBLK(st.st_mode) && st.st_rdev == number ? 0 : -ENOTBLK;
 }
 
 /* Has somebody opened the disk exclusively (O_EXCL)? The kernel has, for a mount in
  * another mount namespace, which mountinfo does not show. Returns 1, 0 or -errno. */
 static int opened_exclusively(const char *path)
 {
-	_cleanup_free_ char *node = format("/dev/%s", name_of(path));
+	_cleanup_free_ char *node = below_dev(path);
 	_cleanup_free_ char *size = sysfs_read(path, "size");
 	_cleanup_close_ int fd = -1;
 
 	if (streq(size, "0")) /* an empty drive */
 		return 0;
-	for (char *c = node; *c; c++) {
-		if (*c == '!')
-			*c = '/';
-	}
 	for (int i = 0; i < EXCLUSIVE_TRIES; i++) {
 		fd = open(node, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
 		if (fd >= 0)
@@ -383,12 +369,13 @@ static int find_exclusive(const struct table *table, const char *path, struct na
 	size_t before = uses->n;
 
 	if (exclusive < 0)
-		return cannot_tell(e, "whether it is in use", name_of(path), -exclusive);
+		return cannot_tell(e, "whether it is in use", below_name(path),
+				   -exclusive);
 	if (exclusive)
-		find_uses(table, path, name_of(path), true, uses);
+		find_uses(table, path, below_name(path), true, uses);
 	if (exclusive && uses->n == before) {
 		_cleanup_free_ char *text =
-			format("%s is opened exclusively", name_of(path));
+			format("%s is opened exclusively", below_name(path));
 
 		names_add(uses, text);
 	}
@@ -402,7 +389,8 @@ int disk_uses(const struct names *paths, struct names *uses, struct error *e)
 	if (paths->n && read_table(&table, e) < 0)
 		return -1;
 	for (size_t i = 0; i < paths->n; i++)
-		find_uses(&table, paths->name[i], name_of(paths->name[i]), false, uses);
+		find_uses(&table, paths->name[i], below_name(paths->name[i]), false,
+			  uses);
 	for (size_t i = 0; i < paths->n && !uses->n; i++) {
 		if (find_exclusive(&table, paths->name[i], uses, e) < 0)
 			return -1;

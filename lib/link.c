@@ -147,30 +147,6 @@ static int links_of(const struct netns *ns, struct links *links, struct error *e
 
 /* --- which are the device's --- */
 
-/* Add the syspath of each device at or below @path that has interfaces: a folder `net`,
- * which stays when they are in another network namespace than /sys shows. */
-static int add_parents(const char *path, struct names *parents, struct error *e)
-{
-	_cleanup_closedir_ DIR *dir = opendir(path);
-	const struct dirent *entry;
-
-	if (!dir)
-		return errno == ENOENT ? 0 : netns_cannot_tell(NULL, errno, e);
-	while ((entry = readdir(dir))) {
-		_cleanup_free_ char *below = NULL;
-
-		if (entry->d_type != DT_DIR || streq(entry->d_name, ".") ||
-		    streq(entry->d_name, ".."))
-			continue;
-		below = format("%s/%s", path, entry->d_name);
-		if (streq(entry->d_name, "net"))
-			names_add(parents, path);
-		else if (add_parents(below, parents, e) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* Has /sys the interface there? Where its number is another one, /sys shows another
  * network namespace. */
 static bool is_shown_at(const struct link *link, const char *dir)
@@ -625,18 +601,15 @@ static int link_check(const struct links *links, const struct link *link,
 	return up_check(&look, before, e);
 }
 
-int link_uses(const struct device *dev, struct names *uses, struct error *e)
+int link_uses(const struct names *parents, struct names *uses, struct error *e)
 {
-	_cleanup_names_ struct names parents = {0};
 	_cleanup_netns_ struct netns_list list = {0};
 	_cleanup_links_ struct links links = {0};
 	_cleanup_free_ bool *own = NULL;
 	struct error second;
 	int r;
 
-	if (add_parents(dev->path, &parents, e) < 0)
-		return -1;
-	if (!parents.n)
+	if (!parents->n)
 		return 0;
 	/* What can be seen is told, also where something else cannot. */
 	r = netns_find(&list, e);
@@ -647,10 +620,10 @@ int link_uses(const struct device *dev, struct names *uses, struct error *e)
 	own = calloc(links.n + 1, sizeof(*own));
 	if (!own)
 		abort();
-	if (find_own(&links, &parents, own, r == 0 ? e : &second) < 0)
+	if (find_own(&links, parents, own, r == 0 ? e : &second) < 0)
 		r = -1;
 	for (size_t i = 0; i < links.n; i++) {
-		if (own[i] && link_check(&links, &links.link[i], &parents, uses, e) < 0)
+		if (own[i] && link_check(&links, &links.link[i], parents, uses, e) < 0)
 			r = -1;
 	}
 	return r;

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/sysmacros.h>
 
 /* The parent waits for its reading child in turns, and looks after each whether the child
  * is stuck. There is an end to them: in a /proc of another PID namespace it would look at
@@ -244,6 +245,19 @@ char *sysfs_reader_next(struct sysfs_reader *reader)
 	if (++reader->next == reader->n)
 		leave_child(reader);
 	return *value == '=' ? copy(value + 1) : *value == '!' ? copy("?") : NULL;
+}
+
+int sysfs_number(const char *dir, dev_t *number)
+{
+	_cleanup_free_ char *text = sysfs_read(dir, "dev");
+	unsigned int major, minor;
+
+	if (!text)
+		return -errno;
+	if (sscanf(text, "%u:%u", &major, &minor) != 2)
+		return -EBADMSG;
+	*number = makedev(major, minor);
+	return 0;
 }
 
 bool sysfs_has(const char *dir, const char *entry)

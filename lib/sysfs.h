@@ -62,6 +62,10 @@ char *sysfs_process(pid_t pid);
 /* Could the attribute be written? Returns false with errno. Always true in a dry run. */
 bool sysfs_is_writable(const char *dir, const char *attr);
 
+/* The number of the block or character device at @dir, from its `dev`. Returns 0 or
+ * -errno; EBADMSG: it is no number. */
+_must_check_ int sysfs_number(const char *dir, dev_t *number);
+
 bool sysfs_has(const char *dir, const char *entry);
 
 /* The directory's entries that begin with @prefix, sorted; those that could be read. */

@@ -98,7 +98,7 @@ static int mounted_share_uses(const struct context *c, struct usage *usage,
 
 static int interface_uses(const struct context *c, struct usage *usage, struct error *e)
 {
-	return c->below->has_net ? link_uses(c->dev, &usage->uses, e) : 0;
+	return link_uses(&c->below->net_parents, &usage->uses, e);
 }
 
 static int consumer_uses(const struct context *c, struct usage *usage, struct error *e)

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #ifndef VFIO_DEVICE_BIND_IOMMUFD /* uapi of Linux 6.6 */
 struct vfio_device_bind_iommufd {
@@ -48,12 +47,10 @@ static char *group_node(const struct device *dev)
 /* Add the number of the character device at @dir in /sys; a group's is in its class. */
 static void add_number(struct vfio_nodes *nodes, const char *dir)
 {
-	_cleanup_free_ char *number = sysfs_read(dir, "dev");
-	unsigned int major, minor;
+	dev_t number;
 
-	if (number && sscanf(number, "%u:%u", &major, &minor) == 2)
-		file_ids_add(&nodes->files,
-			     (struct file_id){S_IFCHR, makedev(major, minor)});
+	if (sysfs_number(dir, &number) == 0)
+		file_ids_add(&nodes->files, (struct file_id){S_IFCHR, number});
 }
 
 static void add_group(struct vfio_nodes *nodes, const struct device *dev)
