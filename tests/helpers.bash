@@ -41,6 +41,8 @@ FOR_EVER=1000000
 # run sets these.
 # shellcheck disable=SC2154
 : "${status=}" "${output=}"
+# So do in_background, find_disk and find_pci_interface these.
+: "${pid=}" "${disk=}" "${interface=}"
 
 # vfio_bind STATUS ARGUMENT...: run vfio-bind, and demand this exit status.
 # Its output, both streams, is in $output.
@@ -250,6 +252,31 @@ let_go() {
 	holders=()
 }
 
+# used WAY NODE: a process that uses a node (tests/tools/node-user.c), in the background. Its
+# pid is in $pid.
+used() {
+	rm -f "$BATS_TEST_TMPDIR/ready"
+	in_background node-user "$1" "$2" "$BATS_TEST_TMPDIR/ready"
+	until_true 10 test -e "$BATS_TEST_TMPDIR/ready"
+}
+
+# find_disk: sets disk, the one of the PC's NVMe, which comes back under other numbers.
+find_disk() {
+	local path
+	path=$(syspath "$NVME")
+	until_true 20 compgen -G "$path/nvme/nvme*/nvme*n1"
+	disk=$(basename "$path"/nvme/nvme*/nvme*n1)
+	until_true 20 test -b "/dev/$disk"
+}
+
+# find_pci_interface: sets interface, the one of the PC's network card.
+find_pci_interface() {
+	local path
+	path=$(syspath "$PCI_NIC")
+	until_true 20 compgen -G "$path/net/*"
+	interface=$(basename "$path"/net/*)
+}
+
 # vfs COUNT: makes the PC's NVMe have so many virtual functions, pci/0000:00:05.1 and on,
 # without a driver, and each as good as a controller: with queues, and online.
 vfs() {
@@ -294,6 +321,8 @@ start_udev() {
 stop_udev() {
 	udevadm control --exit || :
 	until_true 20 udev_is_gone
+	# It leaves its socket, for which dmsetup would take it to be at work, and wait for it.
+	rm -rf /run/udev
 }
 
 udev_is_gone() {

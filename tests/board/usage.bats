@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # A device that its host driver's users would miss is not taken, unless by force.
 
+# shellcheck disable=SC2154 # pid is of the helpers
 load ../helpers
 
 PARAMETERS=/sys/module/vbtest/parameters
@@ -25,6 +26,7 @@ setup() {
 
 teardown() {
 	local name
+	end_background
 	((${#holders[@]} == 0)) || kill "${holders[@]}" 2>/dev/null || :
 	wait
 	grep -q "^/dev/sda" /proc/swaps && swapoff /dev/sda
@@ -194,19 +196,12 @@ disk_is_free() {
 }
 
 @test "a disk that nobody uses, or that a process only reads" {
-	hold_open /dev/sda
-	disk_in_use "/dev/sda is open in node-user (pid $!)"
-	kill "${holders[0]}"
+	used open /dev/sda
+	disk_in_use "/dev/sda is open in node-user (pid $pid)"
+	end_background
 	disk_is_free
 	not_in_use "$SATA"
 	until_true 20 test -b /dev/sda
-}
-
-# hold_open NODE: a process that has it open, $!.
-hold_open() {
-	node-user open "$1" "$BATS_TEST_TMPDIR/ready" 3>&- &
-	holders+=($!)
-	until_true 10 test -e "$BATS_TEST_TMPDIR/ready"
 }
 
 @test "a mounted disk" {

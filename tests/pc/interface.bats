@@ -7,7 +7,7 @@ load ../helpers
 
 setup() {
 	mount=$BATS_TEST_TMPDIR/"a mount"
-	find_interface
+	find_pci_interface
 }
 
 teardown() {
@@ -23,20 +23,13 @@ teardown() {
 	done
 	# An interface of a namespace that ended comes back.
 	driver_is "$PCI_NIC" e1000e || vfio-bind release "$PCI_NIC"
-	find_interface
+	find_pci_interface
 	echo 1 >"/proc/sys/net/ipv6/conf/$interface/disable_ipv6"
 	ip nexthop flush >/dev/null
 	ip link set "$interface" down promisc off
 	ip addr flush dev "$interface"
 	tc qdisc del dev "$interface" clsact 2>/dev/null || :
 	tc qdisc del dev "$interface" root 2>/dev/null || :
-}
-
-find_interface() {
-	local path
-	path=$(syspath "$PCI_NIC")
-	until_true 20 compgen -G "$path/net/*"
-	interface=$(basename "$path"/net/*)
 }
 
 # in_use TEXT [COMMAND...]: the command, else vfio-bind handoff, is refused for that alone:

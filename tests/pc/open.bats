@@ -2,8 +2,7 @@
 # What processes have open, and what the kernel itself has open without a claim to it, is not
 # taken; but for what its user lets go of.
 
-# Each test has its own.
-# shellcheck disable=SC2030,SC2031
+# shellcheck disable=SC2154 # pid and disk are of the helpers
 load ../helpers
 
 SOUND=pci/0000:00:16.0
@@ -28,39 +27,14 @@ setup() {
 
 teardown() {
 	umount -q "$mnt" || :
-	end_users
+	end_background
 	! losetup --associated "/dev/$disk" | grep -q . || losetup -D
 	vfio-bind release --all
 	udev_is_gone || stop_udev
 	# udev loads what fits.
 	driver_is "$VGA" none || echo "${VGA#*/}" >"$(syspath "$VGA")/driver/unbind"
+	! grep -q ^bochs /proc/modules || modprobe -r bochs
 	put_home "$NVME" "$SMBUS" "$PCI_NIC"
-}
-
-# It comes back under other numbers.
-find_disk() {
-	local path
-	path=$(syspath "$NVME")
-	until_true 20 compgen -G "$path/nvme/nvme*/nvme*n1"
-	disk=$(basename "$path"/nvme/nvme*/nvme*n1)
-	until_true 20 test -b "/dev/$disk"
-}
-
-# used WAY NODE: a process that has it open. Its pid is in $user.
-users=()
-used() {
-	local ready=$BATS_TEST_TMPDIR/ready
-	rm -f "$ready"
-	node-user "$1" "$2" "$ready" 3>&- &
-	user=$!
-	users+=("$user")
-	until_true 10 test -e "$ready"
-}
-
-end_users() {
-	((${#users[@]} == 0)) || kill "${users[@]}" 2>/dev/null || :
-	wait "${users[@]}" 2>/dev/null || :
-	users=()
 }
 
 # in_use DEVICE TEXT: not to be had, for just that reason.
@@ -104,12 +78,11 @@ free() {
 }
 
 @test "a guest's raw disk" {
-	qemu-system-x86_64 -display none -serial none -monitor none -S -m 64 \
-		-drive "file=/dev/$disk,format=raw,if=virtio" 3>&- &
-	users+=($!)
-	until_true 60 is_open_in "/dev/$disk" $!
-	in_use "$NVME" "/dev/$disk is open in qemu-system-x86 (pid $!)"
-	end_users
+	in_background qemu-system-x86_64 -display none -serial none -monitor none -S -m 64 \
+		-drive "file=/dev/$disk,format=raw,if=virtio"
+	until_true 60 is_open_in "/dev/$disk" "$pid"
+	in_use "$NVME" "/dev/$disk is open in qemu-system-x86 (pid $pid)"
+	end_background
 	free "$NVME"
 }
 
@@ -154,10 +127,10 @@ is_open_in() {
 	mknod /dev/vb-other b "${number%:*}" "${number#*:}"
 	for way in open mapped thread; do
 		used $way /dev/vb-other
-		in_use "$NVME" "/dev/$disk is open in node-user (pid $user)"
+		in_use "$NVME" "/dev/$disk is open in node-user (pid $pid)"
 		run -0 vfio-bind list -rno HOLDER "$NVME"
-		[[ $output == "node-user\\x20(pid\\x20$user)" ]]
-		end_users
+		[[ $output == "node-user\\x20(pid\\x20$pid)" ]]
+		end_background
 	done
 	rm /dev/vb-other
 	# As anybody can without any right to it.
@@ -167,9 +140,8 @@ is_open_in() {
 
 @test "one that is called as another one, or is a plain file of that name, is not it" {
 	touch "$BATS_TEST_TMPDIR/file"
-	unshare -m bash -c "mount --bind $BATS_TEST_TMPDIR/file /dev/$disk
-		exec node-user open /dev/$disk $BATS_TEST_TMPDIR/ready" 3>&- &
-	users+=($!)
+	in_background unshare -m bash -c "mount --bind $BATS_TEST_TMPDIR/file /dev/$disk
+		exec node-user open /dev/$disk $BATS_TEST_TMPDIR/ready"
 	until_true 10 test -e "$BATS_TEST_TMPDIR/ready"
 	free "$NVME"
 }
@@ -178,7 +150,7 @@ is_open_in() {
 	local node
 	node=$(basename "$(syspath "$NVME")"/nvme/nvme*)
 	used open "/dev/$node"
-	in_use "$NVME" "/dev/$node is open in node-user (pid $user)"
+	in_use "$NVME" "/dev/$node is open in node-user (pid $pid)"
 }
 
 @test "an i2c bus" {
@@ -186,7 +158,7 @@ is_open_in() {
 	node=$(basename "$(syspath "$SMBUS")"/i2c-*)
 	used open "/dev/$node"
 	vfio_bind 3 handoff --group "$SMBUS"
-	says "0000:00:1f.3: in use: /dev/$node is open in node-user (pid $user)"
+	says "0000:00:1f.3: in use: /dev/$node is open in node-user (pid $pid)"
 }
 
 @test "a graphics card" {
@@ -199,8 +171,8 @@ is_open_in() {
 	node=$(basename "$(syspath "$VGA")"/drm/card*)
 	used open "/dev/dri/$node"
 	vfio_bind 3 handoff "$VGA"
-	says "0000:00:15.0: in use: /dev/dri/$node is open in node-user (pid $user)"
-	end_users
+	says "0000:00:15.0: in use: /dev/dri/$node is open in node-user (pid $pid)"
+	end_background
 	echo 1 >"$console/bind"
 	echo "${VGA#*/}" >"$(syspath "$VGA")/driver/unbind"
 	modprobe -r bochs
@@ -218,8 +190,8 @@ find_card() {
 	find_card
 	local stream=${control/controlC/pcmC}D0p
 	used open "/dev/snd/$stream"
-	in_use "$SOUND" "/dev/snd/$stream is open in node-user (pid $user)"
-	end_users
+	in_use "$SOUND" "/dev/snd/$stream is open in node-user (pid $pid)"
+	end_background
 	free "$SOUND"
 }
 
@@ -227,17 +199,17 @@ find_card() {
 	find_card
 	used polite "/dev/snd/$control"
 	vfio_bind 0 handoff "$SOUND"
-	[[ $output == "vfio-bind: 0000:00:16.0: warning: /dev/snd/$control is open in node-user (pid $user)"* ]]
+	[[ $output == "vfio-bind: 0000:00:16.0: warning: /dev/snd/$control is open in node-user (pid $pid)"* ]]
 	device_is "$SOUND" vfio-pci vfio-pci
-	wait "$user"
+	wait "$pid"
 }
 
 @test "the control of a sound card: who does not let go is named at the deadline" {
 	find_card
 	used open "/dev/snd/$control"
 	vfio_bind 4 handoff -t 3 "$SOUND"
-	says "timed out: the kernel is not done with: echo 0000:00:16.0 > /sys/bus/pci/drivers/snd_hda_intel/unbind; it was open in node-user (pid $user)"
-	end_users
+	says "timed out: the kernel is not done with: echo 0000:00:16.0 > /sys/bus/pci/drivers/snd_hda_intel/unbind; it was open in node-user (pid $pid)"
+	end_background
 	until_true 30 is_home "$SOUND" snd_hda_intel
 	until_true 30 nobody_works
 }
@@ -258,7 +230,7 @@ find_card() {
 	used open "/dev/input/$node"
 	vfio_bind 0 handoff "$USB"
 	[[ $(grep -c "warning: " <<<"$output") == 1 ]]
-	says "warning: /dev/input/$node is open in node-user (pid $user)"
+	says "warning: /dev/input/$node is open in node-user (pid $pid)"
 	vfio_bind 0 release "$USB"
 	is_home "$USB" xhci_hcd
 }

@@ -2,6 +2,7 @@
 # What the system runs on is not taken: disks by any path up to a mount, interfaces below
 # others, the only console.
 
+# shellcheck disable=SC2154 # disk and interface are of the helpers
 load ../helpers
 
 setup_file() {
@@ -40,16 +41,11 @@ teardown() {
 
 # Devices come back under other names.
 find_names() {
-	local path
-	path=$(syspath "$NVME")
-	until_true 20 compgen -G "$path/nvme/nvme*/nvme*n1"
-	disk=$(basename "$path"/nvme/nvme*/nvme*n1)
+	find_disk
 	until_true 20 compgen -G "/sys/class/nvme-subsystem/nvme-subsys*/nvme*n1"
 	shared=$(basename /sys/devices/virtual/nvme-subsystem/nvme-subsys*/nvme*n1)
-	until_true 20 test -b "/dev/$disk" -a -b "/dev/$shared"
-	path=$(syspath "$PCI_NIC")
-	until_true 20 compgen -G "$path/net/*"
-	interface=$(basename "$path"/net/*)
+	until_true 20 test -b "/dev/$shared"
+	find_pci_interface
 }
 
 # in_use DEVICE TEXT: not to be had, for just that reason; --force would take it.
@@ -78,14 +74,15 @@ in_use() {
 }
 
 @test "a multipath disk, which the kernel puts elsewhere" {
-	local name
+	local name controller
+	controller=$(basename "$(syspath "$SHARED_NVME")"/nvme/nvme*)
 	dd if="$BATS_FILE_TMPDIR/ext4" of="/dev/$shared" status=none
 	mount "/dev/$shared" "$mnt"
 	in_use "$SHARED_NVME" "$shared is mounted on $mnt"
 	ln -s "/dev/$shared" "$BATS_TEST_TMPDIR/disk"
 	for name in "$shared" "/dev/$shared" "$BATS_TEST_TMPDIR/disk"; do
 		run -0 vfio-bind list -nro USE "$name"
-		[[ $output == "$shared" ]]
+		[[ $output == "$controller,$shared,${shared/nvme/ng}" ]]
 		vfio_bind 3 handoff "$name"
 		says "0000:00:11.0: in use: "
 	done
