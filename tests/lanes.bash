@@ -46,6 +46,7 @@ lane_names() {
 # use_lane LANE: sets what a lane is: machine, folder (of its tests), build (the folder of
 # the program and the tools), flags (of that build), variables (of the tests).
 use_lane() {
+	local variable
 	lane=$1 machine=${1%-sanitized} flags=() variables=()
 	folder=tests/${machine%%-*} build=build/${machine%%-*}
 	[[ $machine != host ]] || folder=tests # what make check-fast runs
@@ -61,6 +62,10 @@ use_lane() {
 	host*) variables+=("VFIO_BIND=$build/vfio-bind") ;;
 	pc-6.1) variables+=(STRIDE=6) ;;
 	esac
+	# What make check-faults, or one of its tests, is run with.
+	for variable in FAULTS SEED SOAK; do
+		[[ ! ${!variable:-} ]] || variables+=("$variable=${!variable}")
+	done
 }
 
 # part_files FILE...: prints the files of a part of the lane, a line each. Those that are named

@@ -1,43 +1,67 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* kill-at PROCESS change|other CALL COMMAND [ARGUMENT...]
- * kill-at count COMMAND [ARGUMENT...]
+ * kill-at PROCESS fail:ERRNO|signal:NAME|signals:NAME|start:SCRIPT CALL COMMAND
+ * [ARGUMENT...] kill-at count COMMAND [ARGUMENT...]
  *
- * Runs COMMAND, and kills it and all processes that it has started (SIGKILL) when one of
- * them is about to make its CALLth system call that is a change, or its CALLth other one;
- * that call is not made. PROCESS says which one: 1 is COMMAND itself, 2 the first that
- * was forked, and so on. Counted is from the exec of COMMAND on, or from the fork; and
- * for one process at a time, as the order of the calls of two that run side by side is
- * another one in each run.
+ * Runs COMMAND, and does something when one of its processes is about to make its CALLth
+ * system call. PROCESS says which one: 1 is COMMAND itself, 2 the first that was forked,
+ * and so on. Counted is from the exec of COMMAND on, or from the fork; and for one
+ * process at a time, as the order of the calls of two that run side by side is another
+ * one in each run.
  *
- * A change is a call that may change something outside of its process, or tell somebody
- * of something. Between two changes nothing happens that anybody could see: a kill there
- * leaves what a kill right before the second one leaves.
+ * change, other: kill COMMAND and all processes that it has started (SIGKILL), when it
+ * comes to its CALLth call that is a change, or its CALLth other one; that call is not
+ * made. A change is a call that may change something outside of its process, or tell
+ * somebody of something. Between two changes nothing happens that anybody could see: a
+ * kill there leaves what a kill right before the second one leaves.
+ *
+ * fail:ERRNO: that call fails with that, as EIO. It is not made; but a close is, as Linux
+ * closes what it fails to close. brk has no errno: it moves nothing. A call that does not
+ * return cannot fail. On x86-64 only.
+ *
+ * signal:NAME: that signal, as TERM, is sent to COMMAND, and to PROCESS. signals:NAME:
+ * and once more, when COMMAND comes to its first call after it has taken the first one.
+ *
+ * start:SCRIPT: sh runs SCRIPT from then on, side by side with COMMAND, on any processor.
+ * wait:SCRIPT: the call is made when SCRIPT has ended. leave:SCRIPT: so it is, and from
+ * then on kill-at has nothing to do with PROCESS, whose pid SCRIPT finds in KILL_AT_PID;
+ * only so it can be stopped.
  *
  * It ends when all of them are really gone: one that is in the kernel may take a while.
- * Prints the number of the system call. With "count", nothing is killed, and a line
- * "calls PROCESS CHANGES OTHERS ROLE" is printed for each process; ROLE is "works", or
- * "looks" if it has neither locked nor written anything. Exit status:
+ * For each process that died of a signal, it prints "died PROCESS SIGNAL"; and at its end
+ * "call NUMBER", that of the system call, if it was come to. With "count", nothing is
+ * done, and a line "calls PROCESS CHANGES OTHERS ROLE" is printed for each process; ROLE
+ * is "works", or "looks" if it has neither locked nor written anything.
+ *
+ * Exit status of change, other and count:
  *   0  killed there; or counted, and COMMAND succeeded
  *   1  PROCESS has ended by itself before, and COMMAND succeeded
  *   3  there was no such process, and COMMAND succeeded
- *   2  anything else */
+ *   2  anything else
+ * Of the others: COMMAND's, or 128 and the signal it died of. 125: kill-at itself failed.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/ptrace.h> /* after the other one */
 
 enum { KILLED, ENDED, FAILED, NO_SUCH_PROCESS };
+
+/* Of kill-at itself, where the status is COMMAND's. */
+#define FAILED_ITSELF 125
 
 #define MAX_PROCESSES 64
 
@@ -53,6 +77,7 @@ struct process {
 
 static struct process processes[MAX_PROCESSES];
 static int n_processes;
+static int failed = FAILED; /* the status if kill-at cannot go on */
 
 /* The calls that change nothing outside of their process, whatever their arguments are.
  * One that is not listed is a change: at worst it is killed at for nothing. */
@@ -152,7 +177,7 @@ static const unsigned long long harmless[] = {
 static void __attribute__((noreturn)) die(const char *what)
 {
 	fprintf(stderr, "kill-at: %s: %s\n", what, strerror(errno));
-	exit(FAILED); /* the processes go with their tracer */
+	exit(failed); /* the processes go with their tracer */
 }
 
 /* The process's number, in the order in which they came. */
@@ -306,69 +331,239 @@ static void kill_all(void)
 	}
 }
 
-/* --- where ----------------------------------------------------------------------- */
+/* --- where, and what is done there ------------------------------------------------- */
 
-/* Where to kill; process 0: nowhere. */
+enum action { NOTHING, KILL_AT_CHANGE, KILL_AT_OTHER, FAIL, SIGNAL, START, WAIT, LEAVE };
+
 struct point {
-	int process;
-	bool change;
-	int call;
+	enum action action;
+	int process, call;
+	int number;	    /* an errno or a signal */
+	bool again;	    /* the signal is to be sent a second time */
+	const char *script; /* of START, WAIT and LEAVE */
+	pid_t script_pid;
+	long long came_to; /* the number of the system call; -1: not there yet */
+	bool failing;	   /* the call is being made, and has to fail */
 };
 
-/* Note the call that the process comes to, if that is what it has stopped for. Is this
- * the point? */
-static bool comes_to(const struct point *point, int number, int status)
+static void send_signal(const struct point *point, int process)
+{
+	pid_t pid = processes[process - 1].pid;
+
+	if (pid && kill(pid, point->number) < 0)
+		die("kill");
+}
+
+/* Has COMMAND taken the signal that it was sent? */
+static bool signal_is_taken(const struct point *point)
+{
+	char path[64], status[4096] = "";
+	const char *pending;
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", processes[0].pid);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file < 0 || read(file, status, sizeof(status) - 1) < 0)
+		die(path);
+	close(file);
+	pending = strstr(status, "ShdPnd:");
+	return pending &&
+	       !(strtoull(pending + strlen("ShdPnd:"), NULL, 16) >> (point->number - 1) &
+		 1);
+}
+
+/* Beside COMMAND, and not on its processor alone. */
+static void start_script(struct point *point, pid_t pid)
+{
+	char text[16];
+	cpu_set_t all;
+
+	point->script_pid = fork();
+	if (point->script_pid < 0)
+		die("fork");
+	if (point->script_pid > 0)
+		return;
+	memset(&all, 0xff, sizeof(all));
+	if (sched_setaffinity(0, sizeof(all), &all) < 0)
+		die("sched_setaffinity");
+	snprintf(text, sizeof(text), "%d", pid);
+	setenv("KILL_AT_PID", text, 1);
+	execl("/bin/sh", "sh", "-c", point->script, NULL);
+	die("/bin/sh");
+}
+
+#ifdef __x86_64__
+static void poke(pid_t pid, size_t offset, long value)
+{
+	if (ptrace(PTRACE_POKEUSER, pid, offset, value) < 0)
+		die("PTRACE_POKEUSER");
+}
+
+/* Before the call. Returns whether its answer is to be replaced. */
+static bool fail_call(pid_t pid, long long call)
+{
+	if (call == SYS_exit_group || call == SYS_exit || call == SYS_rt_sigreturn)
+		return false;
+	if (call == SYS_brk)
+		poke(pid, offsetof(struct user_regs_struct, rdi), 0);
+	else if (call != SYS_close)
+		poke(pid, offsetof(struct user_regs_struct, orig_rax), -1);
+	return call != SYS_brk;
+}
+
+static void answer(pid_t pid, int number)
+{
+	poke(pid, offsetof(struct user_regs_struct, rax), -number);
+}
+#else
+static bool fail_call(pid_t pid, long long call)
+{
+	(void)pid, (void)call;
+	errno = ENOSYS;
+	die("fail");
+}
+
+static void answer(pid_t pid, int number)
+{
+	(void)pid, (void)number;
+}
+#endif
+
+/* The process has come to the point. */
+static void act(struct point *point, const struct process *process, long long call)
+{
+	point->came_to = call;
+	switch (point->action) {
+	case NOTHING:
+		break;
+	case KILL_AT_CHANGE:
+	case KILL_AT_OTHER:
+		kill_all();
+		break;
+	case FAIL:
+		point->failing = fail_call(process->pid, call);
+		break;
+	case SIGNAL:
+		send_signal(point, 1);
+		if (point->process != 1)
+			send_signal(point, point->process);
+		break;
+	case START:
+		start_script(point, process->pid);
+		break;
+	case WAIT:
+	case LEAVE:
+		start_script(point, process->pid);
+		if (waitpid(point->script_pid, NULL, 0) < 0)
+			die("waitpid");
+		break;
+	}
+}
+
+/* Note the call that the process comes to, if that is what it has stopped for, and act if
+ * it is the point. */
+static void note(struct point *point, int number, int status)
 {
 	struct process *process = &processes[number - 1];
 	struct __ptrace_syscall_info info;
 	bool change;
 	int calls;
 
-	if (!is_entry(process->pid, status, &info))
-		return false;
+	if (!is_entry(process->pid, status, &info)) {
+		if (point->failing && number == point->process &&
+		    WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+			answer(process->pid, point->number);
+			point->failing = false;
+		}
+		return;
+	}
 	change = is_change(process->pid, &info);
 	process->works |= info.entry.nr == SYS_flock || info.entry.nr == SYS_write;
 	calls = change ? ++process->changes : ++process->others;
-	if (number != point->process || change != point->change || calls != point->call)
-		return false;
-	kill_all();
-	printf("%llu\n", (unsigned long long)info.entry.nr);
-	return true;
+	if (point->came_to >= 0 && point->again && number == 1 &&
+	    signal_is_taken(point)) {
+		point->again = false;
+		send_signal(point, 1);
+	}
+	if (number != point->process || point->came_to >= 0)
+		return;
+	if (point->action == KILL_AT_CHANGE || point->action == KILL_AT_OTHER) {
+		if (change != (point->action == KILL_AT_CHANGE))
+			return;
+	} else {
+		calls = process->changes + process->others;
+	}
+	if (calls == point->call)
+		act(point, process, info.entry.nr);
 }
 
-/* Let them run until they come to the point, or have ended. */
-static int run(const struct point *point)
+/* Is something still to be seen of the calls of this process? */
+static bool is_followed(const struct point *point, int number)
 {
-	bool succeeded = false;
-	int status;
+	if (point->action == NOTHING)
+		return true;
+	if (number == point->process && (point->came_to < 0 || point->failing))
+		return true;
+	return number == 1 && point->again && point->came_to >= 0;
+}
+
+static bool kills(const struct point *point)
+{
+	return point->action == KILL_AT_CHANGE || point->action == KILL_AT_OTHER;
+}
+
+static void leave(struct process *process)
+{
+	if (ptrace(PTRACE_DETACH, process->pid, 0, 0) < 0)
+		die("PTRACE_DETACH");
+	process->pid = 0;
+}
+
+/* Let them run until they are killed at the point, or have ended. Returns the status that
+ * COMMAND has ended with, as of waitpid(). */
+static int run(struct point *point)
+{
+	int status, result = 0;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, __WALL)) > 0) {
-		int known = n_processes;
-		int number = number_of(pid);
-		struct process *process = &processes[number - 1];
-		bool followed = !point->process || point->process == number;
+		int known = n_processes, number;
+		struct process *process;
 
+		if (pid == point->script_pid)
+			continue;
+		number = number_of(pid);
+		process = &processes[number - 1];
 		if (!WIFSTOPPED(status)) {
 			/* Its pid may be used again, by one that is not ours. */
 			process->pid = 0;
+			if (WIFSIGNALED(status))
+				printf("died %d %s\n", number,
+				       sigabbrev_np(WTERMSIG(status)));
 			if (number == 1)
-				succeeded = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+				result = status;
 			continue;
 		}
 		if (status >> 8 == (SIGTRAP | (PTRACE_EVENT_EXEC << 8)))
 			process->counted = true;
-		if (comes_to(point, number, status))
-			return KILLED;
+		note(point, number, status);
+		if (kills(point) && point->came_to >= 0)
+			break;
+		if (point->action == LEAVE && point->came_to >= 0 &&
+		    number == point->process) {
+			leave(process);
+			continue;
+		}
 		/* ESRCH: it was killed meanwhile. */
-		if (ptrace(followed && process->counted ? PTRACE_SYSCALL : PTRACE_CONT,
+		if (ptrace(process->counted && is_followed(point, number) ? PTRACE_SYSCALL
+									  : PTRACE_CONT,
 			   pid, 0, signal_of(status, number > known)) < 0 &&
 		    errno != ESRCH)
 			die("ptrace");
 	}
-	if (!succeeded)
-		return FAILED;
-	return n_processes < point->process ? NO_SUCH_PROCESS : ENDED;
+	if (point->came_to >= 0)
+		printf("call %lld\n", point->came_to);
+	return result;
 }
 
 static int count(char **command)
@@ -376,31 +571,88 @@ static int count(char **command)
 	int status;
 
 	start(command);
-	status = run(&(struct point){0});
+	status = run(&(struct point){.came_to = -1});
 	for (int i = 0; i < n_processes; i++)
 		printf("calls %d %d %d %s\n", i + 1, processes[i].changes,
 		       processes[i].others, processes[i].works ? "works" : "looks");
-	return status == ENDED ? KILLED : FAILED;
+	return status == 0 ? KILLED : FAILED;
+}
+
+/* What kill-at's own status is, from COMMAND's. */
+static int result_of(const struct point *point, int status)
+{
+	if (!kills(point))
+		return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	if (point->came_to >= 0)
+		return KILLED;
+	if (status != 0)
+		return FAILED;
+	return n_processes < point->process ? NO_SUCH_PROCESS : ENDED;
+}
+
+/* The number with this name, which @name_of gives; 0: there is none. */
+static int number_named(const char *name, const char *(*name_of)(int number))
+{
+	for (int i = 1; i < 128; i++) {
+		const char *found = name_of(i);
+
+		if (found && strcmp(found, name) == 0)
+			return i;
+	}
+	return 0;
+}
+
+/* The action, as it is named on the command line. */
+static void parse_action(struct point *point, const char *name)
+{
+	const char *rest = strchr(name, ':');
+
+	if (strcmp(name, "change") == 0 || strcmp(name, "other") == 0) {
+		point->action = *name == 'c' ? KILL_AT_CHANGE : KILL_AT_OTHER;
+		return;
+	}
+	failed = FAILED_ITSELF;
+	if (!rest++)
+		return;
+	if (strncmp(name, "fail:", strlen("fail:")) == 0) {
+		point->number = number_named(rest, strerrorname_np);
+		point->action = point->number ? FAIL : NOTHING;
+	} else if (strncmp(name, "signal", strlen("signal")) == 0) {
+		point->number = number_named(rest, sigabbrev_np);
+		point->action = point->number ? SIGNAL : NOTHING;
+		point->again = name[strlen("signal")] == 's';
+	} else {
+		point->script = rest;
+		point->action = strncmp(name, "start:", strlen("start:")) == 0 ? START
+				: strncmp(name, "wait:", strlen("wait:")) == 0 ? WAIT
+				: strncmp(name, "leave:", strlen("leave:")) == 0
+					? LEAVE
+					: NOTHING;
+	}
 }
 
 int main(int argc, char **argv)
 {
-	struct point point;
+	struct point point = {.came_to = -1};
 
 	alarm(SECONDS);
 	stay_here();
 	if (argc > 2 && strcmp(argv[1], "count") == 0)
 		return count(argv + 2);
-	point.process = argc > 4 ? atoi(argv[1]) : 0;
-	point.change = argc > 4 && strcmp(argv[2], "change") == 0;
-	point.call = argc > 4 ? atoi(argv[3]) : 0;
-	if (point.process < 1 || point.call < 1 ||
-	    (!point.change && strcmp(argv[2], "other") != 0)) {
+	if (argc > 4) {
+		point.process = atoi(argv[1]);
+		point.call = atoi(argv[3]);
+		parse_action(&point, argv[2]);
+	}
+	if (point.process < 1 || point.call < 1 || point.action == NOTHING) {
 		fprintf(stderr,
-			"usage: kill-at PROCESS change|other CALL COMMAND [ARGUMENT...]\n"
-			"       kill-at count COMMAND [ARGUMENT...]\n");
-		return FAILED;
+			"usage: kill-at PROCESS ACTION CALL COMMAND [ARGUMENT...]\n"
+			"       kill-at count COMMAND [ARGUMENT...]\n"
+			"ACTION: change, other, fail:ERRNO, signal:NAME, signals:NAME, "
+			"start:SCRIPT,\n"
+			"        wait:SCRIPT, leave:SCRIPT\n");
+		return failed;
 	}
 	start(argv + 4);
-	return run(&point);
+	return result_of(&point, run(&point));
 }

@@ -1,0 +1,352 @@
+# shellcheck shell=bash
+# Something goes wrong at one call of a process of vfio-bind: the call fails, or a signal comes.
+# Whatever it is, the status and what is said are so. faults.bats and signals.bats of each machine
+# share this, and sweep.bash, whose words these are on top of.
+#
+# Each test sweeps one command: first its calls are counted, then it is run again and again, with
+# kill-at, for each call of each of its processes and each of `actions`. That takes hours. Without
+# FAULTS, it is done at some points by chance; FAULTS=all: at all; FAULTS=N: at every Nth.
+#
+# A test says what it sweeps:
+#   operands   what is behind the command's options
+#   actions    of kill-at
+#   before     brings all devices to where the command finds them
+#   as_it_was MEMBER, done_is MEMBER   is it where the command found it, or where it leads?
+# Where there are thousands of runs, nothing is forked but kill-at and vfio-bind.
+
+# sweep.bash's and the tests'.
+options=()
+: "${device=}" "${command=}" "${TARGET=}" "${flag_at_home=}" "${child=}"
+LOOKED=${LOOKED:-41}
+SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
+
+declare -gA EXCEPTIONS=()
+# No call is an exception but these, by number (kill-at's), each with the reason.
+[[ $(uname -m) != x86_64 ]] || EXCEPTIONS=(
+	[231]="exit_group does not return"
+	[15]="rt_sigreturn returns to where the signal came"
+)
+# The calls for memory: without it vfio-bind ends at once, which is as safe as any other kill.
+MEMORY=" 9 12 25 "
+
+# Those that end a command, once and twice.
+# shellcheck disable=SC2034 # signals.bats uses them
+FOUR_SIGNALS=(signal:INT signal:TERM signal:HUP signal:QUIT
+	signals:INT signals:TERM signals:HUP signals:QUIT)
+
+fault_defaults() {
+	sweep_defaults
+	RANDOM=$SEED
+	echo "# seed $SEED" >&3
+	members=("$device") operands=("$device") actions=()
+	before=all_home as_it_was=is_at_home done_is=is_taken
+	ulimit -c 0
+}
+
+# --- where a device is -------------------------------------------------------------
+
+# nothing_left MEMBER: vfio-bind keeps nothing of it but the lock.
+nothing_left() {
+	local left
+	for left in /run/vfio-bind/*"${1#*/}"* /run/vfio-bind/record/*"${1#*/}"*; do
+		[[ ! -e $left ]] || return 1
+	done
+}
+
+# nobody_locks: no lock is left.
+nobody_locks() {
+	local lock
+	while read -r lock; do
+		[[ $lock != *FLOCK* ]] || return 1
+	done </proc/locks
+}
+
+is_at_home() {
+	in_state "$1" "${HOST_DRIVER[$1]}" "$flag_at_home" && nothing_left "$1" &&
+		[[ ! $child || -d /sys/bus/${1%%/*}/devices/${1#*/}/$child ]]
+}
+
+is_recorded() {
+	[[ -e /run/vfio-bind/record/${1/\//:} ]]
+}
+
+is_taken() {
+	in_state "$1" "$TARGET" "$TARGET" && is_recorded "$1"
+}
+
+is_pinned() {
+	in_state "$1" "${HOST_DRIVER[$1]}" none && is_recorded "$1"
+}
+
+# is_as_taken: with the very record that the handoff wrote.
+is_as_taken() {
+	local record=()
+	is_taken "$1" || return
+	mapfile -t record <"/run/vfio-bind/record/${1/\//:}"
+	[[ ${record[*]} == "${records[$1]}" ]]
+}
+
+all_are() {
+	local member
+	for member in "${members[@]}"; do "$1" "$member" || return; done
+}
+
+all_home() {
+	all_are is_at_home || { vfio-bind release "${operands[@]}" && all_are is_at_home; }
+}
+
+all_taken() {
+	local member record=()
+	all_are is_taken && [[ ${#records[@]} -gt 0 ]] && all_are is_as_taken && return
+	vfio-bind handoff --force --driver="$TARGET" "${members[@]}" && all_are is_taken || return
+	for member in "${members[@]}"; do
+		mapfile -t record <"/run/vfio-bind/record/${member/\//:}"
+		records[$member]=${record[*]}
+	done
+}
+
+# --- is it as it was said? ---------------------------------------------------------
+
+# wrong TEXT: note what is not so.
+wrong() {
+	wrongs+=("$1")
+}
+
+# lines_of MEMBER: sets line, the error that was said of it, and hint; empty: none.
+lines_of() {
+	local text
+	line='' hint=''
+	for text in "${said[@]}"; do
+		if [[ $text == "vfio-bind: ${1#*/}: warning: "* ]]; then
+			continue
+		elif [[ $text == "vfio-bind: ${1#*/}: "* ]]; then
+			line=${text#"vfio-bind: ${1#*/}: "} hint=''
+		elif [[ $text == "vfio-bind: hint: "* && $line && ! $hint ]]; then
+			hint=${text#"vfio-bind: hint: "}
+		fi
+	done
+}
+
+# is_as_said MEMBER WORD DRIVER FLAG: "it is WORD on DRIVER, FLAG".
+is_as_said() {
+	local driver=${3#on } flag=${4#flagged for }
+	[[ $3 != "without a driver" ]] || driver=none
+	[[ $4 != "not flagged" ]] || flag="(null)"
+	in_state "$1" "$driver" "$flag" || wrong "$1 is not $3, $4, as was said"
+	[[ $2 == now ]] || "$as_it_was" "$1" || wrong "$1 is not as it was, as was said"
+}
+
+# judge_member MEMBER: is it where it was said to be, or where the status means?
+judge_member() {
+	local line hint
+	local state='it is (now|still|back) (on [^ ,]+|without a driver), (not flagged|flagged for [^ ;]+)'
+	lines_of "$1"
+	if [[ $line =~ $state ]]; then
+		is_as_said "$1" "${BASH_REMATCH[@]:1:3}"
+	elif [[ $line == *"was killed"* ]]; then
+		[[ " ${out[*]} " == *" died "* ]] || wrong "no worker of $1 was killed"
+		((status == 4)) || "$as_it_was" "$1" || wrong "$1 is not as it was"
+	elif [[ $hint == "the release is completed when it is;"* ]]; then
+		"$done_is" "$1" || wrong "the release of $1 was not completed"
+	elif [[ $line == *"is still at work"* ]]; then
+		((status == 4)) || wrong "still at work, with status $status"
+	elif [[ $line ]] || ((status > 128)) || { ((status)) && [[ ! ${named-} ]]; }; then
+		"$as_it_was" "$1" || wrong "$1 is not as it was"
+	else
+		"$done_is" "$1" || wrong "$1 is not done"
+	fi
+}
+
+# Is there a line about any of the devices? Then those without one are done.
+anyone_named() {
+	local member line hint
+	for member in "${members[@]}"; do
+		lines_of "$member"
+		[[ ! $line ]] || return 0
+	done
+	return 1
+}
+
+# is_silent: vfio-bind has not said why.
+is_silent() {
+	[[ " ${said[*]}" != *" vfio-bind: "* ]]
+}
+
+# was_memory: it was memory that could not be had.
+was_memory() {
+	[[ $action == fail:ENOMEM && $MEMORY == *" $number "* ]]
+}
+
+# goes_home: what is hinted brings them home.
+goes_home() {
+	local member line hint
+	for member in "${members[@]}"; do
+		lines_of "$member"
+		[[ ! $line || ! $hint ]] || [[ $hint == *"vfio-bind "@(release|list)" ${member%%/*}/${member#*/}" ||
+			$hint == *"when it is; pid "* ]] || wrong "hint: $hint"
+	done
+	{ vfio-bind release "${members[@]}" >/dev/null && all_are is_at_home; } ||
+		wrong "a release does not bring home"
+}
+
+# judge: status and said tell what is so.
+judge() {
+	local member named=''
+	nobody_locks || wrong "a lock is left"
+	! anyone_named || named=1
+	case $status in
+	[0-3])
+		for member in "${members[@]}"; do judge_member "$member"; done
+		# What fails may be the very write to stderr.
+		! ((status)) || ! is_silent || [[ $action == fail:* && $number == 1 ]] || wrong "silent"
+		;;
+	4)
+		for member in "${members[@]}"; do judge_member "$member"; done
+		! is_silent || [[ $action == fail:* && $number == 1 ]] || wrong "silent"
+		goes_home
+		;;
+	127) # not begun: the loader of libraries says why
+		all_are "$as_it_was" || wrong "something was touched"
+		[[ ${said[*]} ]] || wrong "silent"
+		;;
+	*)
+		if ! all_are "$as_it_was"; then
+			# Without memory it ends as if it was killed.
+			{ was_memory && ((status == 134)); } || wrong "it died, and something was touched"
+			goes_home
+		fi
+		;;
+	esac
+}
+
+# judge_list: status 0 means that all is there that is there without a fault.
+judge_list() {
+	case $status in
+	0) [[ ${out[*]} == "$listed" ]] || wrong "not what is listed otherwise" ;;
+	[1-3]) ! is_silent || [[ $number == 1 ]] || wrong "silent" ;;
+	127) [[ ${said[*]} ]] || wrong "silent" ;;
+	134 | 139) was_memory || wrong "it died" ;;
+	*) wrong "what status is that?" ;;
+	esac
+	all_are is_at_home || wrong "something was touched"
+}
+
+# --- the sweep ---------------------------------------------------------------------
+
+# attempt: once. Returns 1 if the process has made fewer calls.
+attempt() {
+	local status=0 number='' wrongs=() out=() said=()
+	"$before" >"$BATS_TEST_TMPDIR/before" 2>&1 || {
+		wrong "not even at the beginning: $(<"$BATS_TEST_TMPDIR/before")"
+		put_all_home
+	}
+	kill-at "$process" "$action" "$call" vfio-bind "$command" "${options[@]}" "${operands[@]}" \
+		>"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/said" 3>&- || status=$?
+	mapfile -t out <"$BATS_TEST_TMPDIR/out"
+	mapfile -t said <"$BATS_TEST_TMPDIR/said"
+	if ((${#out[@]})) && [[ ${out[-1]} == "call "* ]]; then
+		number=${out[-1]#call }
+		unset "out[-1]"
+	else
+		((status != 125)) || { cat "$BATS_TEST_TMPDIR/said" && return 2; }
+		return 1
+	fi
+	runs+=1
+	if [[ $action == fail:* && ${EXCEPTIONS[$number]-} ]]; then
+		excepted+=1
+	else
+		errors[status]=$((${errors[status]:-0} + 1))
+	fi
+	"$judge"
+	((${#wrongs[@]})) || return 0
+	violations+=1
+	((violations > 40)) || {
+		echo "$action at call $call ($number) of process $process:" \
+			"vfio-bind $command ${options[*]} ${operands[*]}: status $status"
+		printf '   %s\n' "${wrongs[@]/#/WRONG: }" "${said[@]}"
+	} >>"$BATS_TEST_TMPDIR/violations"
+}
+
+# put_all_home: by force, so that one that failed says nothing of the next one.
+put_all_home() {
+	local member
+	vfio-bind release "${members[@]}" || :
+	for member in "${members[@]}"; do
+		is_at_home "$member" || {
+			rm -f "/run/vfio-bind/record/${member/\//:}" "/run/vfio-bind/${member/\//:}"
+			home "$member" "${HOST_DRIVER[$member]}"
+		}
+	done
+} >/dev/null 2>&1
+
+# stride_for TOTAL SAMPLE: prints at every how many of TOTAL points it is tried. An odd number:
+# so all actions have their turn.
+stride_for() {
+	local stride=${FAULTS:-$(($1 / $2))}
+	[[ $stride != all ]] || stride=1
+	echo $((stride | 1))
+}
+
+# sweep_process TOTAL STRIDE: of this process, which makes about TOTAL calls.
+sweep_process() {
+	local -i point reached=0
+	local action call result
+	for ((point = RANDOM % $2; ; point += $2)); do
+		call=$((point / ${#actions[@]} + 1)) action=${actions[point % ${#actions[@]}]}
+		result=0
+		attempt || result=$?
+		((result < 2)) || return
+		((result == 0)) || break
+		reached=call
+		# A test's output is how its machine shows that it does not hang.
+		((SECONDS < tell_at)) || {
+			echo "# $command: $action at call $call of $1 of process $process," \
+				"$runs runs, $violations violations" >&3
+			tell_at=$((SECONDS + 60))
+		}
+	done
+	# How often it asks for news varies.
+	(($1 * ${#actions[@]} < 4 * $2 || reached > $1 / 3)) || {
+		echo "process $process has made $reached calls of $1"
+		return 1
+	}
+}
+
+# sweep_all COMMAND SAMPLE: at all calls, or SAMPLE of them.
+sweep_all() {
+	local command=$1 judge=judge process word changes others role stride
+	local -a calls=() roles=() errors=()
+	local -i total=0 runs=0 excepted=0 violations=0 tell_at=$((SECONDS + 60))
+	local list=() listed
+	local -A records=()
+	[[ $command != list ]] || judge=judge_list
+	: >"$BATS_TEST_TMPDIR/violations"
+	"$before" || return
+	[[ $command != list ]] || mapfile -t list < <(vfio-bind list "${options[@]}" "${operands[@]}")
+	listed=${list[*]}
+	while read -r word process changes others role; do
+		[[ $word == calls ]] || continue
+		calls[process]=$((changes + others)) roles[process]=$role
+		total+=$(((changes + others) * ${#actions[@]}))
+	done < <(kill-at count vfio-bind "$command" "${options[@]}" "${operands[@]}" 2>&1)
+	stride=$(stride_for "$total" "$2")
+	for process in "${!calls[@]}"; do
+		# One that looks at all processes does the same for each.
+		if ((process > 1)) && [[ ${roles[process]} == looks ]] && ((stride < LOOKED)); then
+			sweep_process "${calls[process]}" "$LOOKED" || return
+		else
+			sweep_process "${calls[process]}" "$stride" || return
+		fi
+	done
+	say_result
+}
+
+# say_result: the numbers, and what was wrong.
+say_result() {
+	local status text=''
+	for status in "${!errors[@]}"; do text+=" $status: ${errors[status]},"; done
+	echo "# $command ${options[*]} ${operands[*]}: ${#calls[@]} processes, $((total / ${#actions[@]}))" \
+		"calls; $runs runs, $excepted exceptions; by status$text $violations violations" >&3
+	cat "$BATS_TEST_TMPDIR/violations"
+	((runs && !violations))
+}
