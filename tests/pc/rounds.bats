@@ -148,9 +148,9 @@ is_fresh() {
 	in_state "$device" "${HOST_DRIVER[$device]}" "(null)"
 }
 
-# is_late: the process has nothing more to look at.
+# is_late: the worker has nothing more to look at, or may have none.
 is_late() {
-	((call > ${calls["$command $process"]} - 12))
+	((process != ${worker[$command]} || call > ${calls["$command $process"]} - 12))
 }
 
 @test "unplugged in a handoff or a release" {
