@@ -55,6 +55,11 @@ start_shell() {
 	exec 7> >(exec sh >"$BATS_TEST_TMPDIR/status" 3>&- 4>&-) 8<"$BATS_TEST_TMPDIR/status"
 }
 
+# end_shell: first of all in a teardown, as a wait waits for it, too.
+end_shell() {
+	exec 7>&- 8<&-
+}
+
 # ran COMMAND...: runs it, and returns its status. What it printed is in the array out, what it
 # said on stderr in said.
 ran() {

@@ -29,6 +29,7 @@ setup() {
 }
 
 teardown() {
+	end_shell
 	let_go
 	[[ ! ${interface:-} ]] || ip link set "$interface" down
 	vfio-bind release --all

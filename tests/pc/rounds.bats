@@ -32,6 +32,7 @@ setup() {
 }
 
 teardown() {
+	end_shell
 	go_on_all
 	[[ -e $PCI/devices/${PCI_NIC#*/} ]] || echo 1 >$PCI/rescan
 	modprobe -a e1000e vfio-pci

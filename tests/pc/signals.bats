@@ -28,6 +28,7 @@ setup() {
 }
 
 teardown() {
+	end_shell
 	vfio-bind release --all
 	put_home "$PCI_NIC" "${TRIO[@]}"
 }

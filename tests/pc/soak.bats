@@ -30,6 +30,7 @@ setup() {
 }
 
 teardown() {
+	end_shell
 	hurry 0
 	end_background
 	vfio-bind release --all
