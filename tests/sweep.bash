@@ -143,11 +143,13 @@ counted() {
 attempt() {
 	local status=0
 	echo "vfio-bind $command ${options[*]} $device, killed at $kind $call of process $process:"
-	"$before" || return 2
+	"$before" || { echo "$before: status $?" && return 2; }
 	kill-at "$process" "$kind" "$call" vfio-bind "$command" "${options[@]}" "$device" ||
 		status=$?
-	if sane && "$after"; then return "$status"; fi
-	return 2
+	((status <= 1)) || echo "kill-at: status $status"
+	sane || return 2
+	"$after" || { echo "$after: status $?" && return 2; }
+	return "$status"
 }
 
 # sweep_calls: at its turn's share of these calls, of this process and kind. Without a stride
