@@ -205,11 +205,11 @@ disk_is_free() {
 }
 
 @test "a clock that a process has open" {
-	hold_open /dev/rtc0
+	used open /dev/rtc0
 	vfio_bind 3 handoff "$RTC" none
-	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in node-user (pid $!)"
+	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in node-user (pid $pid)"
 	is_home "$RTC" rtc-pl031
-	kill "${holders[0]}"
+	end_background
 	until_true 20 vfio-bind handoff --dry-run "$RTC" none
 }
 
