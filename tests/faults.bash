@@ -275,8 +275,8 @@ judge_list() {
 
 # --- the sweep ---------------------------------------------------------------------
 
-# attempt: once. Returns 1 if the process has made fewer calls.
-attempt() {
+# try_once: returns 1 if the process has made fewer calls.
+try_once() {
 	local status=0 number='' wrongs=() out=() said=()
 	"$before" || {
 		wrong "not even at the beginning: ${said[*]}"
@@ -328,7 +328,7 @@ sweep_process() {
 	for ((point = RANDOM % $2; ; point += $2)); do
 		call=$((point / ${#actions[@]} + 1)) action=${actions[point % ${#actions[@]}]}
 		result=0
-		attempt || result=$?
+		try_once || result=$?
 		((result < 2)) || return
 		((result == 0)) || break
 		reached=call
