@@ -31,7 +31,7 @@ setup() {
 teardown() {
 	end_shell
 	let_go
-	[[ ! ${interface:-} ]] || ip link set "$interface" down
+	[[ ! ${interface:-} ]] || { ip link set "$interface" down && ip address flush dev "$interface"; }
 	vfio-bind release --all
 	put_home "$PCI_NIC"
 }
@@ -74,6 +74,7 @@ never() {
 
 @test "a call of a handoff of an interface in use fails: it is never taken" {
 	find_pci_interface
+	ip address add 192.0.2.1/24 dev "$interface"
 	ip link set "$interface" up
 	done_is=never
 	sweep_all handoff 6
