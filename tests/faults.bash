@@ -10,6 +10,7 @@
 # A test says what it sweeps:
 #   operands   what is behind the command's options
 #   actions    of kill-at
+#   each       how many of them at each call: all, or 1 by chance
 #   before     brings all devices to where the command finds them
 #   as_it_was MEMBER, done_is MEMBER   is it where the command found it, or where it leads?
 # Where there are thousands of runs, this shell forks nothing: it is too big for that. A small
@@ -50,8 +51,8 @@ fault_defaults() {
 # start_shell: what runs commands for `ran`. It has 7 and 8: bash uses what is above 9 itself,
 # and bats 3 and 4.
 start_shell() {
-	# shellcheck disable=SC2094 # a FIFO
 	mkfifo "$BATS_TEST_TMPDIR/status"
+	# shellcheck disable=SC2094 # a FIFO
 	exec 7> >(exec sh >"$BATS_TEST_TMPDIR/status" 3>&- 4>&-) 8<"$BATS_TEST_TMPDIR/status"
 }
 
@@ -313,10 +314,10 @@ put_all_home() {
 	done
 }
 
-# stride_for TOTAL SAMPLE: prints at every how many of TOTAL points it is tried. An odd number:
-# so all actions have their turn.
+# stride_for TOTAL SAMPLE: prints at every how many points of TOTAL calls it is tried. An odd
+# number: so all actions have their turn.
 stride_for() {
-	local stride=${FAULTS:-$(($1 / $2))}
+	local stride=${FAULTS:-$(($1 * each / $2))}
 	[[ $stride != all ]] || stride=1
 	echo $((stride | 1))
 }
@@ -326,7 +327,8 @@ sweep_process() {
 	local -i point reached=0
 	local action call result
 	for ((point = RANDOM % $2; ; point += $2)); do
-		call=$((point / ${#actions[@]} + 1)) action=${actions[point % ${#actions[@]}]}
+		call=$((point / each + 1)) action=${actions[point % each]}
+		((each > 1)) || action=${actions[RANDOM % ${#actions[@]}]}
 		result=0
 		try_once || result=$?
 		((result < 2)) || return
@@ -340,7 +342,7 @@ sweep_process() {
 		}
 	done
 	# How often it asks for news varies.
-	(($1 * ${#actions[@]} < 4 * $2 || reached > $1 / 3)) || {
+	(($1 * each < 4 * $2 || reached > $1 / 3)) || {
 		echo "process $process has made $reached calls of $1"
 		return 1
 	}
@@ -348,7 +350,7 @@ sweep_process() {
 
 # sweep_all COMMAND SAMPLE: at all calls, or SAMPLE of them.
 sweep_all() {
-	local command=$1 judge=judge process word changes others role stride
+	local command=$1 judge=judge process word changes others role stride each=${each:-${#actions[@]}}
 	local -a calls=() roles=() errors=()
 	local -i total=0 runs=0 excepted=0 violations=0 tell_at=$((SECONDS + 60))
 	local listed out=() said=()
@@ -361,8 +363,7 @@ sweep_all() {
 	while read -r word process changes others role; do
 		[[ $word == calls ]] || continue
 		calls[process]=$((changes + others)) roles[process]=$role
-		total+=$(((changes + others) * ${#actions[@]}))
-		[[ $process == 1 || $role == works ]] || total+=$((-(changes + others) * ${#actions[@]}))
+		[[ $process != 1 && $role != works ]] || total+=$((changes + others))
 	done < <(kill-at count vfio-bind "$command" "${options[@]}" "${operands[@]}" 2>/dev/null)
 	stride=$(stride_for "$total" "$2")
 	for process in "${!calls[@]}"; do
@@ -380,8 +381,8 @@ sweep_all() {
 say_result() {
 	local status text=''
 	for status in "${!errors[@]}"; do text+=" $status: ${errors[status]},"; done
-	echo "# $command ${options[*]} ${operands[*]}: ${#calls[@]} processes, $((total / ${#actions[@]}))" \
-		"calls; $runs runs, $excepted exceptions; by status$text $violations violations" >&3
+	echo "# $command ${options[*]} ${operands[*]}: ${#calls[@]} processes, $total calls;" \
+		"$runs runs, $excepted exceptions; by status$text $violations violations" >&3
 	cat "$BATS_TEST_TMPDIR/violations"
 	((runs && !violations))
 }
