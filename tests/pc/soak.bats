@@ -116,9 +116,8 @@ murderer() {
 	vfio_bind 0 release "${ALL[@]}"
 	all_are is_at_home
 	nobody_locks
-	[[ -z $(compgen -G '/run/vfio-bind/record/*') ]]
-	[[ $(echo /run/vfio-bind/*) == "/run/vfio-bind/lock /run/vfio-bind/record" ]]
-	[[ $before -gt 1000 ]]
-	((after < before * 11 / 10))
+	run ! compgen -G '/run/vfio-bind/record/*'
+	run ! compgen -G '/run/vfio-bind/*:*'
+	((before > 1000 && after < before * 11 / 10))
 	kernel_is_content
 }
