@@ -64,9 +64,10 @@ end_shell() {
 # ran COMMAND...: runs it, and returns its status. What it printed is in the array out, what it
 # said on stderr in said.
 ran() {
-	local result
-	printf '%s </dev/null >%s 2>%s; echo $?\n' "${*@Q}" "$BATS_TEST_TMPDIR/out" \
-		"$BATS_TEST_TMPDIR/said" >&7
+	local result word words='' quote="'"
+	# As every sh understands it.
+	for word; do words+=" '${word//$quote/$quote\\$quote$quote}'"; done
+	echo "$words </dev/null >$BATS_TEST_TMPDIR/out 2>$BATS_TEST_TMPDIR/said; echo \$?" >&7
 	read -r result <&8
 	mapfile -t out <"$BATS_TEST_TMPDIR/out"
 	mapfile -t said <"$BATS_TEST_TMPDIR/said"

@@ -174,6 +174,11 @@ unload() {
 	[1-3]) is_but_for_module "$as_it_was" || wrong "it is not as it was" ;;
 	esac
 	modprobe -a vfio-pci e1000e
+	# What had no driver when it was looked at has none when it is back.
+	if [[ $2 == e1000e && $command == handoff ]] && ((status == 0)); then
+		ran vfio-bind release "$device" && in_state "$device" none "(null)" && nothing_left "$device" &&
+			home "$device" e1000e
+	fi
 	ends_at_home
 }
 
