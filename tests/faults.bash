@@ -42,7 +42,8 @@ fault_defaults() {
 	sweep_defaults
 	RANDOM=$SEED
 	echo "# seed $SEED" >&3
-	members=("$device") operands=("$device") actions=()
+	members=("$device") operands=("$device") actions=() said=() out=()
+	declare -gA records=() # as the handoff wrote them, by MEMBER
 	before=all_home as_it_was=is_at_home done_is=is_taken
 	ulimit -c 0
 	start_shell
@@ -355,7 +356,6 @@ sweep_all() {
 	local -a calls=() roles=() errors=()
 	local -i total=0 runs=0 excepted=0 violations=0 tell_at=$((SECONDS + 60))
 	local listed out=() said=()
-	local -A records=()
 	[[ $command != list ]] || judge=judge_list
 	: >"$BATS_TEST_TMPDIR/violations"
 	"$before" || return

@@ -28,7 +28,7 @@ teardown_file() {
 setup() {
 	device=$PCI_NIC
 	fault_defaults
-	declare -gA calls=() worker=() ends=() records=()
+	declare -gA calls=() worker=() ends=()
 }
 
 teardown() {
