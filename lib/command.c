@@ -3,13 +3,23 @@
 #include "binding.h"
 #include "check.h"
 #include "driver.h"
+#include "group.h"
 #include "pci.h"
 #include "sysfs.h"
 
 #include <errno.h>
 
+/* What a handoff leaves udev not to need of the time up to the deadline: for the owner,
+ * and to be told that all is done. */
+#define RESERVE (200 * MSEC)
+
+#define UDEV_NOT_DONE "udev is not done with it: names and links may be missing still"
+
 static void job_clear(struct job *job)
 {
+	udev_watch_end(&job->watch);
+	owner_given_clear(&job->group_was);
+	owner_given_clear(&job->cdev_was);
 	binding_clear(&job->from);
 	record_clear(&job->record);
 	free(job->driver);
@@ -191,6 +201,9 @@ static int undo(struct job *job, struct error *e)
 	struct error why = *e, failed = {0};
 	_cleanup_free_ char *state = NULL;
 
+	/* Nodes may stay: VFIO had the device before, or has others of its group. */
+	owner_give_back(&job->group_was);
+	owner_give_back(&job->cdev_was);
 	if ((untouched || move_back(job, &failed) == 0) &&
 	    restore_record(job, &failed) == 0) {
 		state = binding_text(&job->from);
@@ -202,6 +215,95 @@ static int undo(struct job *job, struct error *e)
 	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s; it is now %s",
 		  why.text, failed.text, state);
 	return hint_release(job, "to put it back", e);
+}
+
+/* --- whose it is --------------------------------------------------------------- */
+
+/* Where it will be opened; in a dry run, as far as that can be foreseen. */
+static struct vfio_nodes nodes_to_give(const struct device *dev)
+{
+	struct vfio_nodes nodes = vfio_nodes(dev);
+	_cleanup_free_ char *number = NULL;
+
+	if (!sysfs_is_dry_run() || nodes.group || nodes.cdev)
+		return nodes;
+	number = group_number(dev);
+	nodes.group = number ? format("/dev/vfio/%s", number) : NULL;
+	return nodes;
+}
+
+/* Give a node, if there is one, to the owner that the user asks for. Whoever opens it
+ * opens @shared, too. */
+static int give(const struct job *job, const char *node, const char *shared,
+		struct given *before, struct error *e)
+{
+	const struct owner *owner = job->request->owner;
+	_cleanup_free_ char *lacks = NULL;
+
+	if (!node)
+		return 0;
+	if (owner_give(owner, node, before, e) < 0)
+		return -1;
+	lacks = owner_lacks(owner, shared, node);
+	if (lacks)
+		job->supervisor->warn(lacks);
+	return 0;
+}
+
+static int give_nodes(struct job *job, struct error *e)
+{
+	_cleanup_nodes_ struct vfio_nodes nodes = {0};
+
+	if (!job->request->owner)
+		return 0;
+	nodes = nodes_to_give(job->dev);
+	if (give(job, nodes.group, "/dev/vfio/vfio", &job->group_was, e) < 0)
+		return -1;
+	return give(job, nodes.cdev, "/dev/iommu", &job->cdev_was, e);
+}
+
+/* --- there --------------------------------------------------------------------- */
+
+/* A rule of udev's may give a node to somebody, some time after it is there. */
+static void await_udev(const struct job *job, int64_t until)
+{
+	const char *(*given_up)(void) = job->supervisor->given_up;
+	_cleanup_free_ char *warning = NULL;
+	_cleanup_nodes_ struct vfio_nodes nodes = {0};
+
+	if (udev_watch_wait(&job->watch, job->dev, until, given_up) || given_up())
+		return;
+	nodes = vfio_nodes(job->dev);
+	if (nodes.group || nodes.cdev)
+		warning = format("udev is not done with %s: it may set another owner",
+				 nodes.group ? nodes.group : nodes.cdev);
+	job->supervisor->warn(warning ? warning : UDEV_NOT_DONE);
+}
+
+/* Where the time of udev ends: all members of an IOMMU group come here in turn, and share
+ * it. */
+static int64_t udev_time(const struct job *job)
+{
+	int64_t until = now() + UDEV_TIME, last = job->request->deadline - RESERVE;
+
+	return until < last ? until : last;
+}
+
+/* A handoff has moved the device: is it as it should be, and whose? Returns 0 also when
+ * it must not go on. */
+static int end_handoff(struct job *job, enum reset reset, const struct patience *patience,
+		       struct error *e)
+{
+	bool moved = job->to.driver && !streq(job->from.driver, job->to.driver);
+	int64_t until = udev_time(job);
+
+	if (!job->supervisor->may_pass(PHASE_MOVED))
+		return 0;
+	if (binding_reset(job->dev, &job->to, reset, patience, e) < 0)
+		return -1;
+	if (moved)
+		await_udev(job, until);
+	return give_nodes(job, e);
 }
 
 /* A pin or handoff: all of it, or as it was. */
@@ -224,8 +326,7 @@ static int go_or_undo(struct job *job, struct error *e)
 	if (already_there && reset != RESET_ALWAYS)
 		reset = RESET_NEVER; /* only verify */
 	if (job->request->command == COMMAND_HANDOFF &&
-	    job->supervisor->may_pass(PHASE_MOVED) &&
-	    binding_reset(job->dev, &job->to, reset, &patience, e) < 0)
+	    end_handoff(job, reset, &patience, e) < 0)
 		return undo(job, e);
 	if (sysfs_check_read(e) < 0)
 		return undo(job, e);
@@ -249,6 +350,20 @@ static bool is_at_home(const struct job *job)
 	return driver && !driver_is_vfio(driver);
 }
 
+/* The device is back: are its disks' links there, and its interfaces' names? */
+static void await_what_came_back(const struct job *job)
+{
+	_cleanup_free_ char *driver = sysfs_link(job->dev->path, "driver");
+	int64_t until = now() + UDEV_TIME;
+
+	if (!driver || streq(driver, job->from.driver))
+		return;
+	if (until > job->request->deadline)
+		until = job->request->deadline;
+	if (!udev_watch_wait(&job->watch, job->dev, until, job->supervisor->given_up))
+		job->supervisor->warn(UDEV_NOT_DONE);
+}
+
 /* A release, as far as it can go. It is never undone: the VFIO user is gone, and giving
  * the device back to VFIO would help nobody. */
 static int go_home(struct job *job, struct error *e)
@@ -262,6 +377,7 @@ static int go_home(struct job *job, struct error *e)
 		if (job->to.driver == binding_any_driver && !sysfs_is_dry_run() &&
 		    !sysfs_has(job->dev->path, "driver") && errno == ENOENT)
 			job->supervisor->warn("no driver wants it: it has none now");
+		await_what_came_back(job);
 		return 0;
 	}
 	why = *e;
@@ -293,6 +409,8 @@ int command_run(const struct device *dev, const struct request *request,
 		return -1;
 	if (!supervisor->may_pass(PHASE_LOCKED))
 		return refuse(supervisor, e);
+	if (request->command != COMMAND_PIN && !sysfs_is_dry_run())
+		udev_watch_start(&job.watch, dev);
 	err = look(&job, e);
 	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
 		return -1;

@@ -2,7 +2,9 @@
 /* What is asked of a device, and what is known of it on the way. */
 #pragma once
 
+#include "owner.h"
 #include "record.h"
+#include "udev.h"
 #include "vfio.h"
 
 enum command { COMMAND_PIN, COMMAND_HANDOFF, COMMAND_RELEASE };
@@ -13,7 +15,8 @@ struct request {
 	const struct devices *devices; /* all devices of the command */
 	const char *driver;	       /* NULL: the VFIO driver of the device's bus */
 	enum reset reset;
-	bool only_recorded; /* release only what vfio-bind has a record of */
+	const struct owner *owner; /* of its VFIO nodes; NULL: as they are */
+	bool only_recorded;	   /* release only what vfio-bind has a record of */
 	bool force;	  /* do not look whether the host uses the device, nor whether the
 			     driver is for it */
 	int64_t deadline; /* monotonic ns */
@@ -55,6 +58,8 @@ struct job {
 	char *driver;	      /* that the user asks for; NULL: none */
 	struct record record; /* as the command found it */
 	bool has_record;
+	struct udev_watch watch; /* since before the first write */
+	struct given group_was, cdev_was;
 	int lock;  /* the device's, or -1 */
 	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
 };
