@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "command.h"
+#include "below.h"
 #include "binding.h"
 #include "check.h"
 #include "driver.h"
@@ -137,6 +138,14 @@ static int look(struct job *job, struct error *e)
 
 /* --- and back ------------------------------------------------------------------ */
 
+/* What a release waits for: some are found long after the device was bound. */
+static unsigned int functions_now(const struct device *dev)
+{
+	_cleanup_below_ struct below below = {0};
+
+	return below_read(dev, &below) < 0 ? 0 : below_functions(&below);
+}
+
 /* In the record before the first write: where to go back to, and what vfio-bind may
  * leave. */
 static int keep_record(const struct job *job, struct error *e)
@@ -144,6 +153,8 @@ static int keep_record(const struct job *job, struct error *e)
 	_cleanup_record_ struct record next =
 		record_next(job->has_record ? &job->record : NULL, &job->from, &job->to);
 
+	if (!job->has_record)
+		next.functions = functions_now(job->dev);
 	next.incarnation = device_incarnation(job->dev);
 	if (!next.incarnation) /* nobody would believe it */
 		return error_set(e, STATUS_FAILED, "cannot look at it: %s",
@@ -271,7 +282,7 @@ static void await_udev(const struct job *job, int64_t until)
 	_cleanup_free_ char *warning = NULL;
 	_cleanup_nodes_ struct vfio_nodes nodes = {0};
 
-	if (udev_watch_wait(&job->watch, job->dev, until, given_up) || given_up())
+	if (udev_watch_wait(&job->watch, job->dev, 0, until, given_up) || given_up())
 		return;
 	nodes = vfio_nodes(job->dev);
 	if (nodes.group || nodes.cdev)
@@ -360,7 +371,8 @@ static void await_what_came_back(const struct job *job)
 		return;
 	if (until > job->request->deadline)
 		until = job->request->deadline;
-	if (!udev_watch_wait(&job->watch, job->dev, until, job->supervisor->given_up))
+	if (!udev_watch_wait(&job->watch, job->dev, job->record.functions, until,
+			     job->supervisor->given_up))
 		job->supervisor->warn(UDEV_NOT_DONE);
 }
 

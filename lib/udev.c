@@ -125,13 +125,17 @@ static bool is_through(struct udev *udev, const char *path)
 	return through;
 }
 
-static bool all_below_are_through(struct udev *udev, const struct device *dev)
+/* As udev_watch_wait(). */
+static bool all_below_are_through(struct udev *udev, const struct device *dev,
+				  unsigned int functions)
 {
 	_cleanup_below_ struct below below = {0};
 	bool through = true;
 
 	if (below_read(dev, &below) < 0)
 		return true; /* what cannot be seen is not waited for */
+	if (below_functions(&below) < functions)
+		return false;
 	for (size_t i = 0; i < below.n; i++)
 		through = through && is_through(udev, below.node[i].path);
 	for (size_t i = 0; i < below.interfaces.n; i++)
@@ -140,7 +144,7 @@ static bool all_below_are_through(struct udev *udev, const struct device *dev)
 }
 
 bool udev_watch_wait(const struct udev_watch *watch, const struct device *dev,
-		     int64_t until, const char *(*given_up)(void))
+		     unsigned int functions, int64_t until, const char *(*given_up)(void))
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes(dev);
 	struct awaited awaited = {.bound = dev};
@@ -156,7 +160,7 @@ bool udev_watch_wait(const struct udev_watch *watch, const struct device *dev,
 
 		hear_all(watch, &awaited);
 		told = !awaited.bound && !awaited.group;
-		if (told && all_below_are_through(watch->udev, dev))
+		if (told && all_below_are_through(watch->udev, dev, functions))
 			return true;
 		if (now() >= until || given_up())
 			return false;

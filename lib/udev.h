@@ -32,9 +32,11 @@ void udev_watch_end(struct udev_watch *watch);
 /* Wait until udev is done with @dev, which has got another driver since the start: its
  * rules and their programs have run for the VFIO nodes, and for the device itself, whose
  * event waits for those of what is below (udev takes an event only when all earlier ones
- * of the device, of what is above and of what is below it are done). Then until each
- * node and interface that is below it by now has its names and links. No longer than
+ * of the device, of what is above and of what is below it are done). Then until so
+ * many disks and interfaces as @functions are below it, as the kernel may find them long
+ * after the bind, and each of them and each node has its names and links. No longer than
  * @until (monotonic ns), or until @given_up returns a reason.
  * Returns whether udev is done, also if there is none. */
 bool udev_watch_wait(const struct udev_watch *watch, const struct device *dev,
-		     int64_t until, const char *(*given_up)(void));
+		     unsigned int functions, int64_t until,
+		     const char *(*given_up)(void));
