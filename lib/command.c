@@ -230,16 +230,31 @@ static int undo(struct job *job, struct error *e)
 
 /* --- whose it is --------------------------------------------------------------- */
 
-/* Where it will be opened; in a dry run, as far as that can be foreseen. */
-static struct vfio_nodes nodes_to_give(const struct device *dev)
+/* Has no device of the command before this one the same group? */
+static bool is_first_of_group(const struct job *job, const char *number)
 {
-	struct vfio_nodes nodes = vfio_nodes(dev);
+	const struct devices *all = job->request->devices;
+
+	for (size_t i = 0; i < all->n && !device_same(&all->dev[i], job->dev); i++) {
+		_cleanup_free_ char *other = group_number(&all->dev[i]);
+
+		if (streq(other, number))
+			return false;
+	}
+	return true;
+}
+
+/* Where it will be opened; in a dry run, as far as that can be foreseen. */
+static struct vfio_nodes nodes_to_give(const struct job *job)
+{
+	struct vfio_nodes nodes = vfio_nodes(job->dev);
 	_cleanup_free_ char *number = NULL;
 
 	if (!sysfs_is_dry_run() || nodes.group || nodes.cdev)
 		return nodes;
-	number = group_number(dev);
-	nodes.group = number ? format("/dev/vfio/%s", number) : NULL;
+	number = group_number(job->dev);
+	if (number && is_first_of_group(job, number))
+		nodes.group = format("/dev/vfio/%s", number);
 	return nodes;
 }
 
@@ -267,7 +282,7 @@ static int give_nodes(struct job *job, struct error *e)
 
 	if (!job->request->owner)
 		return 0;
-	nodes = nodes_to_give(job->dev);
+	nodes = nodes_to_give(job);
 	if (give(job, nodes.group, "/dev/vfio/vfio", &job->group_was, e) < 0)
 		return -1;
 	return give(job, nodes.cdev, "/dev/iommu", &job->cdev_was, e);
