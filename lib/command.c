@@ -14,7 +14,9 @@
  * and to be told that all is done. */
 #define RESERVE (200 * MSEC)
 
-#define UDEV_NOT_DONE "udev is not done with it: names and links may be missing still"
+#define UDEV_NOT_DONE                                                                    \
+	"udev is not done with it: disks, interfaces, names or links of it may be "      \
+	"missing still"
 
 static void job_clear(struct job *job)
 {
@@ -244,17 +246,20 @@ static bool is_first_of_group(const struct job *job, const char *number)
 	return true;
 }
 
-/* Where it will be opened; in a dry run, as far as that can be foreseen. */
+/* Where it will be opened; in a dry run, as far as that can be foreseen. Of several
+ * devices of a group, the first has the group's node. */
 static struct vfio_nodes nodes_to_give(const struct job *job)
 {
 	struct vfio_nodes nodes = vfio_nodes(job->dev);
 	_cleanup_free_ char *number = NULL;
 
-	if (!sysfs_is_dry_run() || nodes.group || nodes.cdev)
-		return nodes;
 	number = group_number(job->dev);
-	if (number && is_first_of_group(job, number))
+	if (number && !is_first_of_group(job, number)) {
+		free(nodes.group);
+		nodes.group = NULL;
+	} else if (number && sysfs_is_dry_run() && !nodes.group && !nodes.cdev) {
 		nodes.group = format("/dev/vfio/%s", number);
+	}
 	return nodes;
 }
 
@@ -290,14 +295,25 @@ static int give_nodes(struct job *job, struct error *e)
 
 /* --- there --------------------------------------------------------------------- */
 
+/* When udev's time is up, with so much left of the command's. */
+static int64_t udev_time(const struct job *job, int64_t reserve)
+{
+	int64_t until = now() + UDEV_TIME, last = job->request->deadline - reserve;
+
+	return until < last ? until : last;
+}
+
 /* A rule of udev's may give a node to somebody, some time after it is there. */
-static void await_udev(const struct job *job, int64_t until)
+static void await_udev(const struct job *job)
 {
 	const char *(*given_up)(void) = job->supervisor->given_up;
 	_cleanup_free_ char *warning = NULL;
 	_cleanup_nodes_ struct vfio_nodes nodes = {0};
 
-	if (udev_watch_wait(&job->watch, job->dev, 0, until, given_up) || given_up())
+	if (!job->to.driver || streq(job->from.driver, job->to.driver) ||
+	    udev_watch_wait(&job->watch, job->dev, 0, udev_time(job, RESERVE),
+			    given_up) ||
+	    given_up())
 		return;
 	nodes = vfio_nodes(job->dev);
 	if (nodes.group || nodes.cdev)
@@ -306,29 +322,18 @@ static void await_udev(const struct job *job, int64_t until)
 	job->supervisor->warn(warning ? warning : UDEV_NOT_DONE);
 }
 
-/* Where the time of udev ends: all members of an IOMMU group come here in turn, and share
- * it. */
-static int64_t udev_time(const struct job *job)
-{
-	int64_t until = now() + UDEV_TIME, last = job->request->deadline - RESERVE;
-
-	return until < last ? until : last;
-}
-
 /* A handoff has moved the device: is it as it should be, and whose? Returns 0 also when
  * it must not go on. */
 static int end_handoff(struct job *job, enum reset reset, const struct patience *patience,
 		       struct error *e)
 {
-	bool moved = job->to.driver && !streq(job->from.driver, job->to.driver);
-	int64_t until = udev_time(job);
-
 	if (!job->supervisor->may_pass(PHASE_MOVED))
 		return 0;
 	if (binding_reset(job->dev, &job->to, reset, patience, e) < 0)
 		return -1;
-	if (moved)
-		await_udev(job, until);
+	if (!job->supervisor->may_pass(PHASE_VERIFIED))
+		return 0;
+	await_udev(job);
 	return give_nodes(job, e);
 }
 
@@ -380,14 +385,10 @@ static bool is_at_home(const struct job *job)
 static void await_what_came_back(const struct job *job)
 {
 	_cleanup_free_ char *driver = sysfs_link(job->dev->path, "driver");
-	int64_t until = now() + UDEV_TIME;
 
-	if (!driver || streq(driver, job->from.driver))
-		return;
-	if (until > job->request->deadline)
-		until = job->request->deadline;
-	if (!udev_watch_wait(&job->watch, job->dev, job->record.functions, until,
-			     job->supervisor->given_up))
+	if (driver && !streq(driver, job->from.driver) &&
+	    !udev_watch_wait(&job->watch, job->dev, job->record.functions,
+			     udev_time(job, 0), job->supervisor->given_up))
 		job->supervisor->warn(UDEV_NOT_DONE);
 }
 

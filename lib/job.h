@@ -28,11 +28,13 @@ struct request {
 /* How far a command has come with its device. */
 enum phase {
 	PHASE_NONE,
-	PHASE_LOCKED, /* the device is locked; in a handoff no worker goes on before all
-			 devices of its IOMMU group are */
-	PHASE_READY,  /* all is checked, nothing written */
-	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified yet */
-	PHASE_DONE,   /* a pin or handoff: verified; after GO nothing is undone */
+	PHASE_LOCKED,	/* the device is locked; in a handoff no worker goes on before all
+			   devices of its IOMMU group are */
+	PHASE_READY,	/* all is checked, nothing written */
+	PHASE_MOVED,	/* a handoff: bound, but neither reset nor verified yet */
+	PHASE_VERIFIED, /* a handoff: now its nodes may be given to users, as no worker of
+			 its IOMMU group is to open them any more */
+	PHASE_DONE,	/* a pin or handoff: verified; after GO nothing is undone */
 };
 
 /* Who supervises the command: in a worker, its parent. */

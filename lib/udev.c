@@ -146,12 +146,13 @@ static bool all_below_are_through(struct udev *udev, const struct device *dev,
 bool udev_watch_wait(const struct udev_watch *watch, const struct device *dev,
 		     unsigned int functions, int64_t until, const char *(*given_up)(void))
 {
-	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes(dev);
+	_cleanup_nodes_ struct vfio_nodes nodes = {0};
 	struct awaited awaited = {.bound = dev};
 	bool told = false;
 
 	if (!watch->monitor)
 		return true;
+	nodes = vfio_nodes(dev);
 	if (nodes.group && !watch->had_group)
 		awaited.group = strrchr(nodes.group, '/') + 1;
 	for (;;) {

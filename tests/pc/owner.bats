@@ -83,7 +83,7 @@ as() {
 	chown root:kvm "$NODE"
 	chmod 660 "$NODE"
 	taskset 1 strace -f -qq -s 100 -o "$trace" \
-		-e trace=chmod,fchmod,fchmodat,chown,fchown,fchownat,lchown,removexattr \
+		-e signal=none -e trace=chmod,fchmod,fchmodat,chown,fchown,fchownat,lchown,removexattr \
 		vfio-bind handoff --owner=alice "$PCI_NIC"
 	cat "$trace"
 	[[ $(sed -E 's/^[0-9]+ +//; s/ += 0$//; s,fd/[0-9]+,fd/N,; s/fchownat\([0-9]+/fchownat(N/' "$trace") == "\
@@ -184,7 +184,7 @@ chmod(\"/proc/self/fd/N\", 0600)" ]]
 	[[ $output == "vfio-bind: ${PCI_NIC#*/}: warning: udev is not done with $NODE: it may set another owner" ]]
 	node_is "$NODE" "alice:root 600"
 	vfio_bind 0 release -t 2 "$PCI_NIC"
-	[[ $output == "vfio-bind: ${PCI_NIC#*/}: warning: udev is not done with it: names and links may be missing still" ]]
+	[[ $output == "vfio-bind: ${PCI_NIC#*/}: warning: udev is not done with it: disks, interfaces, names or links of it may be missing still" ]]
 	is_home "$PCI_NIC" e1000e
 
 	# It is not waited for where it cannot be heard, nor by a program that it waits for.
