@@ -128,7 +128,7 @@ chmod(\"/proc/self/fd/N\", 0600)" ]]
 	read -r _ process changes _ < <(kill-at count "${command[@]}" | grep 'works$' | tail -1)
 	node_is "$NODE" "alice:kvm 660"
 	# From the last one on: what comes before the owner leaves it.
-	for ((call = changes; call > 0; call--)); do
+	for ((call = changes; call > 0; call -= 2)); do
 		chmod 600 "$NODE"
 		chown root:root "$NODE"
 		kill-at "$process" change "$call" "${command[@]}" || continue
