@@ -3,8 +3,8 @@
 
 load ../helpers
 
-# shellcheck disable=SC2154 # pid is of the helpers
-: "$pid"
+# shellcheck disable=SC2154 # of the helpers
+: "$pid" "$interface"
 
 HOST_DRIVER+=(["$NVME"]=nvme ["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e)
 ALICE=4711 BOB=4712
@@ -102,24 +102,25 @@ chmod(\"/proc/self/fd/N\", 0600)" ]]
 
 @test "an owner that cannot be set: undone, and a node that stays is whose it was" {
 	local fails=(strace -f -qq -o /dev/null -e trace=fchownat
-		-e inject=fchownat:error=EPERM)
+		-e inject=fchownat:error=EPERM:when=1)
 	run -1 taskset 1 "${fails[@]}" vfio-bind handoff --owner=alice "$PCI_NIC"
 	says "cannot chown alice $NODE: Operation not permitted; it is back on e1000e"
 	is_home "$PCI_NIC" e1000e
 	vfio_bind 0 handoff --mode=0660 --owner=:kvm "$PCI_NIC"
-	run -1 taskset 1 "${fails[@]}:when=1" vfio-bind handoff --owner=alice "$PCI_NIC"
+	run -1 taskset 1 "${fails[@]}" vfio-bind handoff --owner=alice "$PCI_NIC"
 	says "cannot chown alice $NODE: Operation not permitted; it is still on vfio-pci"
 	node_is "$NODE" "root:kvm 660"
 }
 
 @test "a group: its node is given once for all, and stays given while VFIO has one of them" {
-	NODE=/dev/vfio/$(group_of "$AHCI")
+	local node
+	node=/dev/vfio/$(group_of "$AHCI")
 	vfio_bind 0 handoff -v --group --owner=alice:kvm "$AHCI"
-	[[ $(grep -c "^chown alice:kvm $NODE$" <<<"$output") == 1 ]]
-	[[ $(grep -c "^chmod 0660 $NODE$" <<<"$output") == 1 ]]
-	node_is "$NODE" "alice:kvm 660"
+	[[ $(grep -c "^chown alice:kvm $node$" <<<"$output") == 1 ]]
+	[[ $(grep -c "^chmod 0660 $node$" <<<"$output") == 1 ]]
+	node_is "$node" "alice:kvm 660"
 	vfio_bind 0 release "$SMBUS"
-	node_is "$NODE" "alice:kvm 660"
+	node_is "$node" "alice:kvm 660"
 }
 
 @test "killed at its calls: the owner is the old one or the new one, and nobody else may open it" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* give-acl FILE UID: lets this user, too, read and write FILE, which keeps its mode for the
- * others. */
+/* give-acl FILE UID: lets this user, too, read and write FILE, which keeps its mode for
+ * the others. */
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <stdio.h>
