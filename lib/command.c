@@ -12,7 +12,7 @@
 
 /* What a handoff leaves udev not to need of the time up to the deadline: for the owner,
  * and to be told that all is done. */
-#define RESERVE (200 * MSEC)
+#define RESERVE (500 * MSEC)
 
 #define UDEV_NOT_DONE                                                                    \
 	"udev is not done with it: disks, interfaces, names or links of it may be "      \
