@@ -2,7 +2,7 @@
 /* Who may open the VFIO nodes of a device: their owner and mode. */
 #pragma once
 
-#include "vfio.h"
+#include "error.h"
 
 /* Whom they are given to. */
 struct owner {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "udev.h"
 #include "below.h"
-#include "driver.h"
 #include "sysfs.h"
 #include "vfio.h"
 
