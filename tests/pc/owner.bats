@@ -82,7 +82,7 @@ as() {
 	vfio_bind 0 handoff --reset=never "$PCI_NIC"
 	chown root:kvm "$NODE"
 	chmod 660 "$NODE"
-	taskset 1 strace -f -qq -s 100 -o "$trace" \
+	taskset 1 strace -f --seccomp-bpf -qq -s 100 -o "$trace" \
 		-e signal=none -e trace=chmod,fchmod,fchmodat,chown,fchown,fchownat,lchown,removexattr \
 		vfio-bind handoff --owner=alice "$PCI_NIC"
 	cat "$trace"
@@ -101,7 +101,7 @@ chmod(\"/proc/self/fd/N\", 0600)" ]]
 }
 
 @test "an owner that cannot be set: undone, and a node that stays is whose it was" {
-	local fails=(strace -f -qq -o /dev/null -e trace=fchownat
+	local fails=(strace -f --seccomp-bpf -qq -o /dev/null -e trace=fchownat
 		-e inject=fchownat:error=EPERM:when=1)
 	run -1 taskset 1 "${fails[@]}" vfio-bind handoff --owner=alice "$PCI_NIC"
 	says "cannot chown alice $NODE: Operation not permitted; it is back on e1000e"
