@@ -128,6 +128,8 @@ static int look(struct job *job, struct error *e)
 {
 	int found;
 
+	if (job->request->command != COMMAND_PIN && !sysfs_is_dry_run())
+		udev_watch_start(&job->watch, job->dev);
 	if (device_binding(job->dev, &job->from, e) < 0 || find_driver(job, e) < 0)
 		return -1;
 	found = record_read(job->dev, &job->from, &job->record, e);
@@ -437,8 +439,6 @@ int command_run(const struct device *dev, const struct request *request,
 		return -1;
 	if (!supervisor->may_pass(PHASE_LOCKED))
 		return refuse(supervisor, e);
-	if (request->command != COMMAND_PIN && !sysfs_is_dry_run())
-		udev_watch_start(&job.watch, dev);
 	err = look(&job, e);
 	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
 		return -1;
