@@ -462,9 +462,13 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
 	_cleanup_close_ int guard = -1;
+	struct error unknown;
+	enum hold hold = vfio_await(&nodes, patience->deadline, &guard, &unknown);
 	int err;
 
-	if (vfio_stays_held(&nodes, patience->deadline, &guard)) {
+	if (hold == HOLD_UNKNOWN)
+		return error_set(e, STATUS_FAILED, "cannot be reset: %s", unknown.text);
+	if (hold == HOLD_BY_USER) {
 		_cleanup_free_ char *holders = vfio_holders(&nodes, getpid());
 
 		return error_set(e, STATUS_FAILED, "cannot be reset: held by %s",

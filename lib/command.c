@@ -194,13 +194,14 @@ static int undo(struct job *job, struct error *e)
 	if ((untouched || move_back(job, &failed) == 0) &&
 	    restore_record(job, &failed) == 0) {
 		state = binding_text(&job->from);
-		error_set(e, why.status, "%s; it is %s %s", why.text,
-			  untouched ? "still" : "back", state);
+		error_set(e, why.status, "%s", why.text);
+		error_end(e, "; it is %s %s", untouched ? "still" : "back", state);
 		return error_hint(e, "%s", why.hint);
 	}
 	state = state_text(job->dev);
-	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s; it is now %s",
-		  why.text, failed.text, state);
+	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s", why.text,
+		  failed.text);
+	error_end(e, "; it is now %s", state);
 	return hint_release(job, "to put it back", e);
 }
 
@@ -266,8 +267,8 @@ static int go_home(struct job *job, struct error *e)
 	}
 	why = *e;
 	state = state_text(job->dev);
-	error_set(e, is_as_it_was(job) ? why.status : STATUS_BROKEN, "%s; it is now %s",
-		  why.text, state);
+	error_set(e, is_as_it_was(job) ? why.status : STATUS_BROKEN, "%s", why.text);
+	error_end(e, "; it is now %s", state);
 	return hint_release(job, "to try again", e);
 }
 

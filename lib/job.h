@@ -56,5 +56,5 @@ struct job {
 	struct record record; /* as the command found it */
 	bool has_record;
 	int lock;  /* the device's, or -1 */
-	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
+	int guard; /* a group fd that keeps VFIO users out (vfio_look()), or -1 */
 };

@@ -98,15 +98,14 @@ static int add_of_process(struct netns_list *list, const char *pid, struct error
 {
 	_cleanup_free_ char *process = format("/proc/%s", pid);
 	_cleanup_free_ char *path = format("%s/ns/net", process);
-	_cleanup_free_ char *comm = NULL, *where = NULL;
+	_cleanup_free_ char *name = NULL, *where = NULL;
 	struct stat st;
 	int err = stat(path, &st) < 0 ? errno : 0;
 
 	if (has_ended(err) || (err == 0 && has(list, st.st_ino)))
 		return 0;
-	comm = sysfs_read(process, "comm");
-	where = format(" in the network namespace of %s (pid %s)", comm ? comm : "?",
-		       pid);
+	name = sysfs_process_name(atoi(pid));
+	where = format(" in the network namespace of %s", name ? name : pid);
 	if (err)
 		return netns_cannot_tell(&(struct netns){.where = where}, err, e);
 	add(list, st.st_ino, copy(path), copy(where));

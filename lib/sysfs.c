@@ -108,6 +108,20 @@ char *sysfs_process(pid_t pid)
 	return end && starts_with(end, ") ") ? copy(end + 2) : NULL;
 }
 
+char *sysfs_process_name(pid_t pid)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789 -_./:+@#";
+	_cleanup_free_ char *dir = format("/proc/%d", pid);
+	_cleanup_free_ char *comm = sysfs_read(dir, "comm");
+
+	if (!comm)
+		return NULL;
+	for (char *c = comm; *(c += strspn(c, plain)); c++)
+		*c = '?';
+	return format("%s (pid %d)", *comm ? comm : "?", pid);
+}
+
 /* Does the process sleep in the kernel, beyond any signal? One that merely waits for a
  * processor is not stuck. */
 static bool is_stuck(pid_t pid)

@@ -59,6 +59,11 @@ char *sysfs_reader_next(struct sysfs_reader *reader);
  * cannot be read. */
 char *sysfs_process(pid_t pid);
 
+/* "COMM (pid N)": what the process calls itself, a new string. That name is any user's to
+ * choose: what could be taken for another pid, or another process, is '?' in it. NULL
+ * with errno: it has ended, or cannot be looked at. */
+char *sysfs_process_name(pid_t pid);
+
 /* Could the attribute be written? Returns false with errno. Always true in a dry run. */
 bool sysfs_is_writable(const char *dir, const char *attr);
 
