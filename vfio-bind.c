@@ -326,10 +326,10 @@ static int run_changing(void)
 		return STATUS_USAGE;
 	}
 	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
-	if (arg_all)
+	if (arg_all) {
 		arg_operands = record_list();
-	if (!all_read())
-		return worst;
+		all_read(); /* what could be read of it is released */
+	}
 	devices = find_operands(true);
 	if (!all_read() || !devices.n ||
 	    (worst && arg_request.command != COMMAND_RELEASE))

@@ -68,9 +68,15 @@ static char *cell_host(const struct row *row)
 {
 	_cleanup_record_ struct record record = {0};
 	_cleanup_free_ char *pf_driver = NULL;
-	struct error ignored; /* an ordinary user may not read it */
+	struct error e;
+	int found = record_read(&row->dev, &row->binding, &record, &e);
 
-	if (record_read(&row->dev, &row->binding, &record, &ignored) <= 0)
+	/* What an ordinary user may not read is none to him. */
+	if (found < 0 && errno != EACCES) {
+		sysfs_note(&e);
+		return copy("?");
+	}
+	if (found <= 0)
 		return NULL;
 	pf_driver = pci_pf_driver(&row->dev);
 	if (!record_is_home(&record.origin, pf_driver))

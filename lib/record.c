@@ -201,9 +201,25 @@ static char *read_file(const char *path)
 		free(text);
 		text = ferror(file) ? NULL : copy("");
 	}
+	if (text && fgetc(file) != EOF) /* behind a NUL, which ends no record */
+		*text = '\0';
 	fclose(file);
 	errno = err;
 	return text;
+}
+
+/* Is it a record, and all of one? Every line has a key and a value, and ends. */
+static bool is_whole(const char *text, const struct record *record)
+{
+	size_t n = strlen(text);
+
+	for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
+		size_t length = strcspn(line, "\n");
+
+		if (!line[length] || !memchr(line, ' ', length))
+			return false;
+	}
+	return n && record->incarnation;
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record,
@@ -219,6 +235,13 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
 				 strerror(errno));
 	found = record_parse(text);
+	if (!is_whole(text, &found)) {
+		record_clear(&found);
+		errno = EBADMSG;
+		error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
+		return error_hint(e, "to go on without knowing where it was: rm %s",
+				  path);
+	}
 	if (found.incarnation == device_incarnation(dev) && record_believes(&found, is)) {
 		*record = found;
 		return 1;
@@ -264,6 +287,17 @@ int record_remove(const struct device *dev, struct error *e)
 	return 0;
 }
 
+/* Note that this file among the records is of no device. */
+static void note_stranger(const char *file)
+{
+	struct error e;
+
+	error_set(&e, STATUS_FAILED, "cannot read %s/%s: it is no record", DIR_OF_RECORDS,
+		  file);
+	error_hint(&e, "to go on without it: rm %s/%s", DIR_OF_RECORDS, file);
+	sysfs_note(&e);
+}
+
 static void add_devices(struct names *list, const char *dir)
 {
 	_cleanup_names_ struct names files = sysfs_names(dir, "");
@@ -271,6 +305,8 @@ static void add_devices(struct names *list, const char *dir)
 	for (size_t i = 0; i < files.n; i++) {
 		char *colon = strchr(files.name[i], ':');
 
+		if (!colon && streq(dir, DIR_OF_RECORDS))
+			note_stranger(files.name[i]);
 		if (!colon)
 			continue;
 		*colon = '/';

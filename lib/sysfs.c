@@ -19,8 +19,9 @@
 static bool dry_run;
 static const struct sysfs_listener *listener;
 
-/* What could not be read, and why: the first since it was last asked for. Empty: none. */
-static char unread[256];
+/* What could not be read, and why: the first since it was last asked for. STATUS_DONE:
+ * none. */
+static struct error unread;
 
 /* Is it that nothing is there? ENOTDIR: no folder is above it. ENAMETOOLONG: nothing can
  * be called so. ENODEV and ESRCH: it went when it was open already (kernfs, /proc).
@@ -35,17 +36,24 @@ void sysfs_note_unread(const char *path)
 {
 	int err = errno;
 
-	if (!*unread && err && !is_absence(err))
-		snprintf(unread, sizeof(unread), "%s: %s", path, strerror(err));
+	if (unread.status == STATUS_DONE && err && !is_absence(err))
+		error_set(&unread, STATUS_FAILED, "cannot read %s: %s", path,
+			  strerror(err));
 	errno = err;
+}
+
+void sysfs_note(const struct error *e)
+{
+	if (unread.status == STATUS_DONE)
+		unread = *e;
 }
 
 int sysfs_check_read(struct error *e)
 {
-	if (!*unread)
+	if (unread.status == STATUS_DONE)
 		return 0;
-	error_set(e, STATUS_FAILED, "cannot read %s", unread);
-	*unread = '\0';
+	*e = unread;
+	unread.status = STATUS_DONE;
 	return -1;
 }
 

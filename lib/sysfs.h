@@ -16,6 +16,9 @@
  * one noted before. Keeps errno. For who reads without the functions below. */
 void sysfs_note_unread(const char *path);
 
+/* The same for what has said so itself, in @e. */
+void sysfs_note(const struct error *e);
+
 /* Has all been read that is there, since this was asked last? Returns 0 or -1 with @e
  * (STATUS_FAILED). */
 _must_check_ int sysfs_check_read(struct error *e);
