@@ -184,6 +184,19 @@ static int hint_release(const struct job *job, const char *what, struct error *e
 			  job->dev->name);
 }
 
+/* The device was removed on the way: it is not as it was, and there is nowhere to go back
+ * to. Returns whether that is so. */
+static bool is_lost(const struct job *job, struct error *e)
+{
+	struct error ignored;
+
+	if (!device_is_gone(job->dev))
+		return false;
+	e->status = STATUS_BROKEN;
+	IGNORE(record_remove(job->dev, &ignored));
+	return true;
+}
+
 /* Put the device back to where it was. @e says why; how it ended is added to it. */
 static int undo(struct job *job, struct error *e)
 {
@@ -191,6 +204,8 @@ static int undo(struct job *job, struct error *e)
 	struct error why = *e, failed = {0};
 	_cleanup_free_ char *state = NULL;
 
+	if (is_lost(job, e))
+		return -1;
 	if ((untouched || move_back(job, &failed) == 0) &&
 	    restore_record(job, &failed) == 0) {
 		state = binding_text(&job->from);
@@ -198,6 +213,8 @@ static int undo(struct job *job, struct error *e)
 		error_end(e, "; it is %s %s", untouched ? "still" : "back", state);
 		return error_hint(e, "%s", why.hint);
 	}
+	if (is_lost(job, e))
+		return -1;
 	state = state_text(job->dev);
 	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s", why.text,
 		  failed.text);
@@ -265,6 +282,8 @@ static int go_home(struct job *job, struct error *e)
 			job->supervisor->warn("no driver wants it: it has none now");
 		return 0;
 	}
+	if (is_lost(job, e))
+		return -1;
 	why = *e;
 	state = state_text(job->dev);
 	error_set(e, is_as_it_was(job) ? why.status : STATUS_BROKEN, "%s", why.text);
