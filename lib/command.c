@@ -184,6 +184,14 @@ static int hint_release(const struct job *job, const char *what, struct error *e
 			  job->dev->name);
 }
 
+/* Whatever the steps said: is the device there still? Returns 0 or -1 with @e. */
+static int check_there(const struct job *job, struct error *e)
+{
+	return device_is_gone(job->dev)
+		       ? error_set(e, STATUS_FAILED, "the device is gone")
+		       : 0;
+}
+
 /* The device was removed on the way: it is not as it was, and there is nowhere to go back
  * to. Returns whether that is so. */
 static bool is_lost(const struct job *job, struct error *e)
@@ -245,7 +253,7 @@ static int go_or_undo(struct job *job, struct error *e)
 	    job->supervisor->may_pass(PHASE_MOVED) &&
 	    binding_reset(job->dev, &job->to, reset, &patience, e) < 0)
 		return undo(job, e);
-	if (sysfs_check_read(e) < 0)
+	if (sysfs_check_read(e) < 0 || check_there(job, e) < 0)
 		return undo(job, e);
 	if (job->supervisor->may_pass(PHASE_DONE))
 		return 0;
@@ -276,7 +284,8 @@ static int go_home(struct job *job, struct error *e)
 	struct error why;
 
 	if ((is_at_home(job) || binding_move(job->dev, &job->to, &patience, e) == 0) &&
-	    sysfs_check_read(e) == 0 && record_remove(job->dev, e) == 0) {
+	    sysfs_check_read(e) == 0 && check_there(job, e) == 0 &&
+	    record_remove(job->dev, e) == 0) {
 		if (job->to.driver == binding_any_driver && !sysfs_is_dry_run() &&
 		    !sysfs_has(job->dev->path, "driver") && errno == ENOENT)
 			job->supervisor->warn("no driver wants it: it has none now");

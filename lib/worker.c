@@ -689,7 +689,8 @@ static int check_processes(struct error *e)
 	_cleanup_free_ char *own = sysfs_link("/proc/self/ns", "pid");
 	_cleanup_free_ char *workers = sysfs_link("/proc/self/ns", "pid_for_children");
 
-	if ((self && atoi(self) != getpid()) || (own && workers && !streq(own, workers))) {
+	/* The last is not there before the first child is. */
+	if ((self && atoi(self) != getpid()) || (own && !streq(own, workers))) {
 		error_set(e, STATUS_REFUSED,
 			  "/proc or its workers would be of another PID namespace: "
 			  "nothing was touched");
