@@ -329,7 +329,7 @@ int sysfs_write(const char *dir, const char *attr, const char *value)
 
 	sysfs_step_begins(line);
 	if (!dry_run) {
-		fd = open(path, O_WRONLY | O_CLOEXEC);
+		fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC); /* as a shell */
 		if (fd < 0 || write(fd, text, strlen(text)) < 0)
 			err = -errno;
 	}
