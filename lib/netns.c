@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "netns.h"
+#include "mount.h"
 #include "sysfs.h"
 
 #include <ctype.h>
@@ -12,7 +13,6 @@
 
 #define OWN "/proc/thread-self/ns/net"
 #define NAMED "/run/netns"
-#define MOUNTS "/proc/thread-self/mountinfo"
 
 int netns_cannot_tell(const struct netns *ns, int error, struct error *e)
 {
@@ -126,47 +126,24 @@ static int add_of_processes(struct netns_list *list, struct error *e)
 	return r;
 }
 
-/* Undo what mountinfo makes of a space and its like: \040. */
-static void unescape(char *path)
-{
-	char *to = path;
-
-	for (const char *from = path; *from; from++) {
-		unsigned int c;
-
-		if (sscanf(from, "\\%3o", &c) == 1) {
-			*to++ = (char)c;
-			from += 3;
-		} else {
-			*to++ = *from;
-		}
-	}
-	*to = '\0';
-}
-
-/* Namespaces that are mounted anywhere (proc_pid_mountinfo(5)). */
+/* Namespaces that are mounted anywhere. */
 static int add_mounts(struct netns_list *list, struct error *e)
 {
-	FILE *file = fopen(MOUNTS, "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-	int r = 0;
+	_cleanup_mounts_ struct mounts mounts = {0};
+	int r = mounts_read(&mounts);
 
-	if (!file)
+	if (r < 0)
 		return error_set(e, STATUS_REFUSED,
-				 "cannot tell who uses its interfaces: " MOUNTS ": %s",
-				 strerror(errno));
-	while (getline(&line, &size, file) > 0) {
-		_cleanup_free_ char *path = NULL;
+				 "cannot tell who uses its interfaces: " MOUNTS_FILE
+				 ": %s",
+				 strerror(-r));
+	for (size_t i = 0; i < mounts.n; i++) {
+		const struct mount *mount = &mounts.mount[i];
 
-		if (!strstr(line, " - nsfs ") ||
-		    sscanf(line, "%*s %*s %*s net:[%*[0-9]] %ms", &path) != 1)
-			continue;
-		unescape(path);
-		if (add_mounted(list, path, path, e) < 0)
+		if (streq(mount->type, "nsfs") && starts_with(mount->root, "net:") &&
+		    add_mounted(list, mount->where, mount->where, e) < 0)
 			r = -1;
 	}
-	fclose(file);
 	return r;
 }
 
