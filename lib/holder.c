@@ -424,7 +424,7 @@ static int hear(int child, int64_t deadline, struct holders *holders, bool *ende
 					 pid);
 		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
-					 CANNOT_TELL "who looked was killed");
+					 CANNOT_TELL "who looked has ended");
 		*ended = finding.what == ENDED;
 		if (*ended)
 			return result;

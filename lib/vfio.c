@@ -192,7 +192,7 @@ static int open_group(const struct vfio_nodes *nodes, int *guard)
 	return err;
 }
 
-/* Has anybody its own node open, or one of another member's? */
+/* Has anybody one of the nodes open? */
 static enum hold look_for_users(const struct vfio_nodes *nodes, struct error *e)
 {
 	_cleanup_holders_ struct holders holders = {0};
@@ -211,7 +211,7 @@ enum hold vfio_look(const struct vfio_nodes *nodes, int *guard, struct error *e)
 		err = open_group(nodes, guard);
 	if (err == -EBUSY)
 		return HOLD_BY_USER;
-	if (nodes->cdev || nodes->others)
+	if (nodes->cdev || nodes->others || (err < 0 && err != -ENODEV))
 		hold = look_for_users(nodes, e);
 	if (hold == HOLD_NONE && err < 0 && err != -ENODEV) {
 		error_set(e, STATUS_REFUSED, "cannot tell who holds it: %s: %s",
