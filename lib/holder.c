@@ -100,8 +100,11 @@ static void found(const struct scan *scan, struct file_id file)
 				  .holder = {.file = file, .pid = scan->pid}};
 	struct holder *holder = &finding.holder;
 	_cleanup_free_ char *name = sysfs_process_name(scan->pid);
-	_cleanup_free_ char *process = sysfs_process(scan->pid);
+	_cleanup_free_ char *process = NULL;
 
+	if (!name && is_end(errno))
+		return;
+	process = sysfs_process(scan->pid);
 	if (name)
 		snprintf(holder->name, sizeof(holder->name), "%s", name);
 	else
