@@ -54,7 +54,7 @@ check:
 # Every call of the kernel fails, a signal comes at every call, hundreds of rounds, a soak of
 # ten minutes. FAULTS=N: at every Nth call.
 check-faults:
-	@echo "this takes many hours; FAULTS=25 takes about one"
+	@echo "This takes about ten hours on two processors; with FAULTS=25 less than one."
 	FAULTS=$(or $(FAULTS),all) tests/check
 
 check-fast:
