@@ -46,7 +46,7 @@ teardown() {
 # rounds ALL SAMPLE ROUND...: so many of them, in turn. A ROUND is a command of words that notes
 # what is wrong.
 rounds() {
-	local -i round n=$2 violations=0
+	local -i round n=$2 violations=0 tell_at=$((SECONDS + 60))
 	local wrongs=() said=() out=() what status number text='' began
 	case ${FAULTS:-} in
 	'') ;;
@@ -60,6 +60,10 @@ rounds() {
 		${@:round % $# + 1:1} || wrong "it could not be tried"
 		((SECONDS - began < LIMIT)) || wrong "it took $((SECONDS - began)) s"
 		ends[$status]=$((${ends[$status]:-0} + 1))
+		((SECONDS < tell_at)) || {
+			echo "# round $round of $n, $violations violations" >&3
+			tell_at=$((SECONDS + 60))
+		}
 		((${#wrongs[@]})) || continue
 		violations+=1
 		echo "round $round, $what: status $status"
