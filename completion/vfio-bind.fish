@@ -101,17 +101,16 @@ function __vfio_bind_program
     __fish_complete_subcommand --commandline (string escape -- $words) (commandline -ct)
 end
 
-# __vfio_bind_value NAME: prints what the value of an option is offered from, by its name in
-# --help.
+# __vfio_bind_value OPTION: prints what its value is offered from.
 function __vfio_bind_value
     switch $argv[1]
-        case BUS
+        case bus
             echo '(__vfio_bind_list BUS | sort -u)'
-        case COLS
-            echo '(__vfio_bind_columns)'
-        case DRIVER
+        case driver
             echo '(__vfio_bind_drivers)'
-        case WHEN
+        case output
+            echo '(__vfio_bind_columns)'
+        case reset
             echo 'auto always never'
         case '*'
             echo
@@ -122,12 +121,12 @@ end
 # "  -t, --timeout=SECONDS      wait...".
 function __vfio_bind_options
     for line in (ARGP_HELP_FMT=no-dup-args-note,rmargin=1000 vfio-bind $argv --help 2>/dev/null)
-        string match -rq '^ +(-(?<short>.), )?--(?<long>[a-z-]+)(=(?<name>[A-Z]+))? +(?<text>.*)' \
+        string match -rq '^ +(-(?<short>.), )?--(?<long>[a-z-]+)(?<value>=[^ ]+)? +(?<text>.*)' \
             -- $line; or continue
         set -l option -l $long -d $text
         test -n "$short"; and set -a option -s $short
-        if test -n "$name"
-            set -a option -xa (__vfio_bind_value $name)
+        if test -n "$value"
+            set -a option -xa (__vfio_bind_value $long)
             set -ga __vfio_bind_with_argument $argv--$long $argv-$short
         end
         complete -c vfio-bind -n "__vfio_bind_is '$argv'" $option

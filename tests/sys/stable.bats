@@ -77,7 +77,7 @@ facts() {
 	for command in list pin handoff release; do
 		vfio_bind "$command" --help
 		sed -En "/--(help|usage|version) /d
-			s/^ +(-., )?(--[a-z=A-Z-]+) .*/option $command \1\2/; T; s/,//; p" <<<"$output"
+			s/^ +(-., )?(--[^ ]+) .*/option $command \1\2/; T; s/,//; p" <<<"$output"
 	done
 }
 
