@@ -24,6 +24,7 @@ function __vfio_bind_operands
                 echo $word
         end
     end
+    return 0
 end
 
 # __vfio_bind_is COMMAND: it is on the line. With "", none is.

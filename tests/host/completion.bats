@@ -275,9 +275,11 @@ also_offered() {
 	offers 'vfio-bind handoff platform/' platform/fff50000.ethernet platform/fff51000.ethernet
 	offers 'vfio-bind list /sys/devices/am' /sys/devices/amba/fff35000.rtc
 	offers 'vfio-bind list spi0.0 fff3' fff35000.rtc
+	offers 'vfio-bind list -g spi' spi0.0
 
 	promise "release offers what is taken"
 	offers 'vfio-bind release ' 0000:01:00.0 fff51000.ethernet
+	offers 'vfio-bind release --force ' 0000:01:00.0 fff51000.ethernet
 	offers 'vfio-bind release spi0.0 f' fff51000.ethernet
 	offers 'vfio-bind release platform/' platform/fff51000.ethernet
 	offers 'vfio-bind release --all '
