@@ -89,6 +89,16 @@ function __vfio_bind_columns
     end
 end
 
+# USER, or USER:GROUP.
+function __vfio_bind_owners
+    set -l owner (commandline -ct | string replace -r -- '^--owner=' '')
+    if string match -q '*:*' -- $owner
+        printf '%s\n' (string replace -r ':.*' : -- $owner)(__fish_print_groups)
+    else
+        __fish_print_users
+    end
+end
+
 # Is it here that the program stands which a handoff runs?
 function __vfio_bind_runs
     set -l operands (__vfio_bind_operands); and return 1
@@ -109,8 +119,12 @@ function __vfio_bind_value
             echo '(__vfio_bind_list BUS | sort -u)'
         case driver
             echo '(__vfio_bind_drivers)'
+        case mode
+            echo '0600 0660 0666'
         case output
             echo '(__vfio_bind_columns)'
+        case owner
+            echo '(__vfio_bind_owners)'
         case reset
             echo 'auto always never'
         case '*'

@@ -321,6 +321,10 @@ also_offered() {
 	offers 'vfio-bind list -b p' pci platform
 	offers 'vfio-bind handoff --reset ' auto always never
 	offers 'vfio-bind handoff --reset=a' --reset=auto --reset=always
+	offers 'vfio-bind handoff --mode ' 0600 0660 0666
+	offers 'vfio-bind handoff --owner roo' root
+	offers 'vfio-bind handoff --owner=root:roo' --owner=root:root
+	offers 'vfio-bind handoff --owner :roo' :root
 	offers 'vfio-bind handoff -t '
 
 	promise "columns, one after the other"
