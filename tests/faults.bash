@@ -10,9 +10,11 @@
 # A test says what it sweeps:
 #   operands   what is behind the command's options
 #   actions    of kill-at
+#   each       how many of them at each call: all, or 1 by chance
 #   before     brings all devices to where the command finds them
 #   as_it_was MEMBER, done_is MEMBER   is it where the command found it, or where it leads?
-# Where there are thousands of runs, nothing is forked but kill-at and vfio-bind.
+# Where there are thousands of runs, this shell forks nothing: it is too big for that. A small
+# one does, which it tells by `ran`.
 
 # sweep.bash's and the tests'.
 options=()
@@ -21,10 +23,12 @@ LOOKED=${LOOKED:-41}
 SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
 
 declare -gA EXCEPTIONS=()
-# No call is an exception but these, by number (kill-at's), each with the reason.
+# No call is an exception but these, by number, each with the reason.
 [[ $(uname -m) != x86_64 ]] || EXCEPTIONS=(
 	[231]="exit_group does not return"
 	[15]="rt_sigreturn returns to where the signal came"
+	[39]="getpid cannot fail, and nobody asks"
+	[110]="getppid cannot fail"
 )
 # The calls for memory: without it vfio-bind ends at once, which is as safe as any other kill.
 MEMORY=" 9 12 25 "
@@ -38,9 +42,48 @@ fault_defaults() {
 	sweep_defaults
 	RANDOM=$SEED
 	echo "# seed $SEED" >&3
-	members=("$device") operands=("$device") actions=()
+	members=("$device") operands=("$device") actions=() said=() out=()
+	declare -gA records=() # as the handoff wrote them, by MEMBER
 	before=all_home as_it_was=is_at_home done_is=is_taken
 	ulimit -c 0
+	start_shell
+}
+
+# start_shell: what runs commands for `ran`. It has 7 and 8: bash uses what is above 9 itself,
+# and bats 3 and 4.
+start_shell() {
+	mkfifo "$BATS_TEST_TMPDIR/status"
+	# shellcheck disable=SC2094 # a FIFO
+	exec 7> >(exec sh >"$BATS_TEST_TMPDIR/status" 3>&- 4>&-) 8<"$BATS_TEST_TMPDIR/status"
+}
+
+# end_shell: first of all in a teardown, as a wait waits for it, too.
+end_shell() {
+	exec 7>&- 8<&-
+}
+
+# ran COMMAND...: runs it, and returns its status. What it printed is in the array out, what it
+# said on stderr in said.
+ran() {
+	local result word words='' quote="'"
+	# As every sh understands it.
+	for word; do words+=" '${word//$quote/$quote\\$quote$quote}'"; done
+	echo "$words </dev/null >$BATS_TEST_TMPDIR/out 2>$BATS_TEST_TMPDIR/said; echo \$?" >&7
+	read -r result <&8
+	mapfile -t out <"$BATS_TEST_TMPDIR/out"
+	mapfile -t said <"$BATS_TEST_TMPDIR/said"
+	return "$result"
+}
+
+# ran_at ACTION: the command is run with that at this call of this process. Sets status; and
+# number, the system call's, which is empty if it did not come there.
+ran_at() {
+	status=0 number=''
+	ran kill-at "$process" "$1" "$call" vfio-bind "$command" "${options[@]}" "${operands[@]}" ||
+		status=$?
+	[[ ${out[*]} == *"call "* ]] || return 0
+	number=${out[-1]#call }
+	unset "out[-1]"
 }
 
 # --- where a device is -------------------------------------------------------------
@@ -92,13 +135,13 @@ all_are() {
 }
 
 all_home() {
-	all_are is_at_home || { vfio-bind release "${operands[@]}" && all_are is_at_home; }
+	all_are is_at_home || { ran vfio-bind release "${members[@]}" && all_are is_at_home; }
 }
 
 all_taken() {
 	local member record=()
-	all_are is_taken && [[ ${#records[@]} -gt 0 ]] && all_are is_as_taken && return
-	vfio-bind handoff --force --driver="$TARGET" "${members[@]}" && all_are is_taken || return
+	((${#records[@]} == 0)) || ! all_are is_as_taken || return 0
+	{ ran vfio-bind handoff --force --driver="$TARGET" "${members[@]}" && all_are is_taken; } || return
 	for member in "${members[@]}"; do
 		mapfile -t record <"/run/vfio-bind/record/${member/\//:}"
 		records[$member]=${record[*]}
@@ -179,14 +222,16 @@ was_memory() {
 
 # goes_home: what is hinted brings them home.
 goes_home() {
-	local member line hint
+	local member line hint was
 	for member in "${members[@]}"; do
 		lines_of "$member"
 		[[ ! $line || ! $hint ]] || [[ $hint == *"vfio-bind "@(release|list)" ${member%%/*}/${member#*/}" ||
 			$hint == *"when it is; pid "* ]] || wrong "hint: $hint"
 	done
-	{ vfio-bind release "${members[@]}" >/dev/null && all_are is_at_home; } ||
-		wrong "a release does not bring home"
+	was=("${said[@]}")
+	{ ran vfio-bind release "${members[@]}" && all_are is_at_home; } ||
+		wrong "a release does not bring home: ${said[*]}"
+	said=("${was[@]}")
 }
 
 # judge: status and said tell what is so.
@@ -233,30 +278,22 @@ judge_list() {
 
 # --- the sweep ---------------------------------------------------------------------
 
-# attempt: once. Returns 1 if the process has made fewer calls.
-attempt() {
+# try_once: returns 1 if the process has made fewer calls.
+try_once() {
 	local status=0 number='' wrongs=() out=() said=()
-	"$before" >"$BATS_TEST_TMPDIR/before" 2>&1 || {
-		wrong "not even at the beginning: $(<"$BATS_TEST_TMPDIR/before")"
+	"$before" || {
+		wrong "not even at the beginning: ${said[*]}"
 		put_all_home
 	}
-	kill-at "$process" "$action" "$call" vfio-bind "$command" "${options[@]}" "${operands[@]}" \
-		>"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/said" 3>&- || status=$?
-	mapfile -t out <"$BATS_TEST_TMPDIR/out"
-	mapfile -t said <"$BATS_TEST_TMPDIR/said"
-	if ((${#out[@]})) && [[ ${out[-1]} == "call "* ]]; then
-		number=${out[-1]#call }
-		unset "out[-1]"
-	else
-		((status != 125)) || { cat "$BATS_TEST_TMPDIR/said" && return 2; }
-		return 1
-	fi
-	runs+=1
+	ran_at "$action"
+	((status != 125)) || { printf '%s\n' "${said[@]}" && return 2; }
+	[[ $number ]] || return 1
 	if [[ $action == fail:* && ${EXCEPTIONS[$number]-} ]]; then
 		excepted+=1
-	else
-		errors[status]=$((${errors[status]:-0} + 1))
+		return 0
 	fi
+	runs+=1
+	errors[status]=$((${errors[status]:-0} + 1))
 	"$judge"
 	((${#wrongs[@]})) || return 0
 	violations+=1
@@ -269,20 +306,20 @@ attempt() {
 
 # put_all_home: by force, so that one that failed says nothing of the next one.
 put_all_home() {
-	local member
-	vfio-bind release "${members[@]}" || :
+	local member out said
+	ran vfio-bind release "${members[@]}" || :
 	for member in "${members[@]}"; do
 		is_at_home "$member" || {
 			rm -f "/run/vfio-bind/record/${member/\//:}" "/run/vfio-bind/${member/\//:}"
 			home "$member" "${HOST_DRIVER[$member]}"
 		}
 	done
-} >/dev/null 2>&1
+}
 
-# stride_for TOTAL SAMPLE: prints at every how many of TOTAL points it is tried. An odd number:
-# so all actions have their turn.
+# stride_for TOTAL SAMPLE: prints at every how many points of TOTAL calls it is tried. An odd
+# number: so all actions have their turn.
 stride_for() {
-	local stride=${FAULTS:-$(($1 / $2))}
+	local stride=${FAULTS:-$(($1 * each / $2))}
 	[[ $stride != all ]] || stride=1
 	echo $((stride | 1))
 }
@@ -292,9 +329,10 @@ sweep_process() {
 	local -i point reached=0
 	local action call result
 	for ((point = RANDOM % $2; ; point += $2)); do
-		call=$((point / ${#actions[@]} + 1)) action=${actions[point % ${#actions[@]}]}
+		call=$((point / each + 1)) action=${actions[point % each]}
+		((each > 1)) || action=${actions[RANDOM % ${#actions[@]}]}
 		result=0
-		attempt || result=$?
+		try_once || result=$?
 		((result < 2)) || return
 		((result == 0)) || break
 		reached=call
@@ -306,7 +344,7 @@ sweep_process() {
 		}
 	done
 	# How often it asks for news varies.
-	(($1 * ${#actions[@]} < 4 * $2 || reached > $1 / 3)) || {
+	(($1 * each < 4 * $2 || reached > $1 / 3)) || {
 		echo "process $process has made $reached calls of $1"
 		return 1
 	}
@@ -314,28 +352,27 @@ sweep_process() {
 
 # sweep_all COMMAND SAMPLE: at all calls, or SAMPLE of them.
 sweep_all() {
-	local command=$1 judge=judge process word changes others role stride
+	local command=$1 judge=judge process word changes others role stride each=${each:-${#actions[@]}}
 	local -a calls=() roles=() errors=()
 	local -i total=0 runs=0 excepted=0 violations=0 tell_at=$((SECONDS + 60))
-	local list=() listed
-	local -A records=()
+	local listed out=() said=()
 	[[ $command != list ]] || judge=judge_list
 	: >"$BATS_TEST_TMPDIR/violations"
 	"$before" || return
-	[[ $command != list ]] || mapfile -t list < <(vfio-bind list "${options[@]}" "${operands[@]}")
-	listed=${list[*]}
+	[[ $command != list ]] || ran vfio-bind list "${options[@]}" "${operands[@]}" || return
+	listed=${out[*]}
 	while read -r word process changes others role; do
 		[[ $word == calls ]] || continue
 		calls[process]=$((changes + others)) roles[process]=$role
-		total+=$(((changes + others) * ${#actions[@]}))
-	done < <(kill-at count vfio-bind "$command" "${options[@]}" "${operands[@]}" 2>&1)
+		[[ $process != 1 && $role != works ]] || total+=$((changes + others))
+	done < <(kill-at count vfio-bind "$command" "${options[@]}" "${operands[@]}" 2>/dev/null)
 	stride=$(stride_for "$total" "$2")
 	for process in "${!calls[@]}"; do
 		# One that looks at all processes does the same for each.
-		if ((process > 1)) && [[ ${roles[process]} == looks ]] && ((stride < LOOKED)); then
-			sweep_process "${calls[process]}" "$LOOKED" || return
-		else
+		if ((process == 1)) || [[ ${roles[process]} == works ]]; then
 			sweep_process "${calls[process]}" "$stride" || return
+		else
+			sweep_process "${calls[process]}" "$((stride * LOOKED))" || return
 		fi
 	done
 	say_result
@@ -345,8 +382,8 @@ sweep_all() {
 say_result() {
 	local status text=''
 	for status in "${!errors[@]}"; do text+=" $status: ${errors[status]},"; done
-	echo "# $command ${options[*]} ${operands[*]}: ${#calls[@]} processes, $((total / ${#actions[@]}))" \
-		"calls; $runs runs, $excepted exceptions; by status$text $violations violations" >&3
+	echo "# $command ${options[*]} ${operands[*]}: ${#calls[@]} processes, $total calls;" \
+		"$runs runs, $excepted exceptions; by status$text $violations violations" >&3
 	cat "$BATS_TEST_TMPDIR/violations"
 	((runs && !violations))
 }

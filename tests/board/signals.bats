@@ -28,20 +28,21 @@ setup() {
 }
 
 teardown() {
+	end_shell
 	vfio-bind release --all
 	put_home "$device"
 }
 
 @test "a signal in a handoff" {
-	sweep_all handoff 6
+	sweep_all handoff 4
 }
 
 @test "a signal in a release" {
 	before=all_taken as_it_was=is_as_taken done_is=is_at_home
-	sweep_all release 4
+	sweep_all release 3
 }
 
 @test "a signal in a pin" {
 	done_is=is_pinned
-	sweep_all pin 3
+	sweep_all pin 2
 }

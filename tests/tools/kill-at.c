@@ -520,6 +520,11 @@ static void act(struct point *point, const struct process *process, long long ca
 	}
 }
 
+static bool kills(const struct point *point)
+{
+	return point->action == KILL_AT_CHANGE || point->action == KILL_AT_OTHER;
+}
+
 /* Note the call that the process comes to, if that is what it has stopped for, and act if
  * it is the point. */
 static void note(struct point *point, int number, int status)
@@ -539,7 +544,9 @@ static void note(struct point *point, int number, int status)
 		}
 		return;
 	}
-	change = is_change(process->pid, &info);
+	/* That takes a while, and only a kill asks for it. */
+	change = (point->action == NOTHING || kills(point)) &&
+		 is_change(process->pid, &info);
 	process->works |= info.entry.nr == SYS_flock || info.entry.nr == SYS_write;
 	calls = change ? ++process->changes : ++process->others;
 	if (point->came_to >= 0 && point->again && number == 1 &&
@@ -549,7 +556,7 @@ static void note(struct point *point, int number, int status)
 	}
 	if (number != point->process || point->came_to >= 0)
 		return;
-	if (point->action == KILL_AT_CHANGE || point->action == KILL_AT_OTHER) {
+	if (kills(point)) {
 		if (change != (point->action == KILL_AT_CHANGE))
 			return;
 	} else {
@@ -569,11 +576,6 @@ static bool is_followed(const struct point *point, int number)
 	if (number == point->process && (point->came_to < 0 || point->failing))
 		return true;
 	return number == 1 && point->again && point->came_to >= 0;
-}
-
-static bool kills(const struct point *point)
-{
-	return point->action == KILL_AT_CHANGE || point->action == KILL_AT_OTHER;
 }
 
 static void leave(struct process *process)
