@@ -341,8 +341,7 @@ static void start(char **command)
 	if (ptrace(PTRACE_SETOPTIONS, pid, 0,
 		   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
 			   PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC |
-			   PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL) <
-		    0 ||
+			   PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL) < 0 ||
 	    ptrace(PTRACE_CONT, pid, 0, 0) < 0)
 		die("ptrace");
 }
