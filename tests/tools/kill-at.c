@@ -209,15 +209,19 @@ static bool close_is_noticed(pid_t pid, int fd)
 {
 	char path[64], info[1024] = "";
 	const char *flags;
+	ssize_t n;
 	int file;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
 	file = open(path, O_RDONLY | O_CLOEXEC);
 	if (file < 0) /* it is not open */
 		return false;
-	if (read(file, info, sizeof(info) - 1) < 0)
+	n = read(file, info, sizeof(info) - 1);
+	if (n < 0 && errno != ENOENT)
 		die(path);
 	close(file);
+	if (n < 0) /* somebody has killed the process meanwhile */
+		return false;
 	flags = strstr(info, "flags:");
 	return !flags || opens_to_change(strtoull(flags + strlen("flags:"), NULL, 8)) ||
 	       strstr(info, "\nlock:");
