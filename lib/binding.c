@@ -110,10 +110,10 @@ static int flag(const struct device *dev, const struct step *step, struct error 
 	_cleanup_binding_ struct binding is = {0};
 	int err = step_write(dev, step);
 
-	if (err < 0)
+	if (err < 0) {
 		error_set(e, STATUS_FAILED, "cannot %s driver_override: %s", what,
 			  strerror(-err));
-	else if (device_binding(dev, &is, e) == 0) {
+	} else if (device_binding(dev, &is, e) == 0) {
 		if (streq(is.driver_override, step->driver))
 			return 0;
 		error_set(e, STATUS_FAILED,
