@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # A device that a VFIO user holds, before a command and between its check and its unbind.
 
+# shellcheck disable=SC2154 # helpers.bash sets pid
 load ../helpers
 
 setup_file() {

@@ -247,7 +247,6 @@ pinned_as_said() {
 }
 
 @test "another vfio-bind is known by its lock, not by its name" {
-	local started=$SECONDS
 	with_group
 	: >/dev/vfio/9
 	mount --bind /dev/full /dev/vfio/9
