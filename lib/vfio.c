@@ -184,6 +184,21 @@ bool vfio_is_held(const struct vfio_nodes *nodes, int *guard)
 	return true;
 }
 
+bool vfio_is_held_by_others(const struct vfio_nodes *nodes, int *guard, char **others)
+{
+	_cleanup_free_ char *all = NULL, *strangers = NULL;
+
+	if (!vfio_is_held(nodes, guard))
+		return false;
+	all = vfio_holders(nodes, getpid());
+	strangers = all ? vfio_holders(nodes, getppid()) : NULL;
+	if (all && !strangers)
+		return false;
+	if (others)
+		*others = copy(strangers);
+	return true;
+}
+
 bool vfio_stays_held(const struct vfio_nodes *nodes, int64_t deadline, int *guard)
 {
 	while (vfio_is_held(nodes, guard)) {

@@ -48,6 +48,12 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
  * be opened, and errno says why. */
 bool vfio_is_held(const struct vfio_nodes *nodes, int *guard);
 
+/* The same, but by others than the workers of this command: their guard keeps VFIO users
+ * out for this worker, too, while they work; and in a handoff they wait for this one
+ * before they let go. With *@others (may be NULL) the holders, a new string, or NULL if
+ * they cannot be seen. */
+bool vfio_is_held_by_others(const struct vfio_nodes *nodes, int *guard, char **others);
+
 /* The same, but wait until @deadline (monotonic ns) for another vfio-bind, which has the
  * node open only for a moment. */
 bool vfio_stays_held(const struct vfio_nodes *nodes, int64_t deadline, int *guard);

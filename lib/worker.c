@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "worker.h"
 #include "group.h"
+#include "lease.h"
 #include "output.h"
 #include "record.h"
 #include "sysfs.h"
@@ -15,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <syslog.h>
 
 /* After the deadline the parent waits this long for a last message of each worker. */
 #define GRACE (500 * MSEC)
@@ -26,6 +28,8 @@
 /* Beside a socket for each worker, the parent has so many files open at once, at most:
  * the other end of a socket, and what it takes to look who holds a device. */
 #define SPARE_FDS 4
+/* For a lease: COMMAND's pidfd and both ends of its gate. */
+#define LEASE_FDS 3
 
 /* Messages of a worker to the parent. */
 enum what {
@@ -34,6 +38,7 @@ enum what {
 	WHAT_ENDED, /* the kernel has answered that step */
 	WHAT_WARNING,
 	WHAT_USERS, /* these processes use the device through its host driver */
+	WHAT_HELD,  /* these processes hold the device after COMMAND's end */
 	WHAT_RESULT,
 };
 
@@ -44,12 +49,15 @@ struct message {
 };
 
 #define GROUP_FAILED "another device of its IOMMU group cannot be taken"
+#define LEASE_FAILED "another device of the lease cannot be taken"
 
 /* Words of the parent to a worker, one byte each. */
 #define GO 'g'
 #define STOP_INTERRUPTED 'i'
 #define STOP_TIMED_OUT 't'
 #define STOP_GROUP_FAILED 's'
+#define STOP_LEASE_FAILED 'l'
+#define STOP_NO_COMMAND 'c'
 
 struct worker {
 	const struct device *dev;
@@ -69,6 +77,7 @@ struct worker {
 	bool left;	  /* the parent waits for the worker no longer */
 	bool finished;	  /* the user has been told how the worker ended */
 	bool failed;	  /* finished, and with an error */
+	bool resumed;	  /* it has taken a lease over from a worker that was killed */
 	bool in_step;	  /* the kernel has not answered the last step yet */
 	char step[sizeof(((struct error *)NULL)->text)]; /* the last step, as a line for a
 							    root shell */
@@ -80,8 +89,10 @@ struct workers {
 	size_t n;
 	const struct request *request;
 	const struct listener *listener;
-	int64_t deadline; /* monotonic ns: the request's, or when a signal came */
+	int64_t deadline; /* monotonic ns: the request's, that of the release at the end of
+			     a lease, or when a signal came */
 	int interrupted;  /* the last signal that came, or 0 */
+	bool gate_is_closed; /* COMMAND of a lease waits for its start */
 	bool hurry;	  /* a second signal has come: the parent waits for no worker */
 };
 
@@ -90,10 +101,13 @@ struct workers {
 static int to_parent = -1;	/* the worker's end of the socket */
 static int64_t deadline;	/* monotonic ns */
 static const char *stop_reason; /* why this worker gives up; NULL: it does not */
+static struct lessee lessee = {-1, 0};
+static const char *command; /* of the lease: its name */
 
-static void say(const struct message *message)
+/* Returns whether the parent can hear it. */
+static bool say(const struct message *message)
 {
-	send(to_parent, message, sizeof(*message), MSG_NOSIGNAL);
+	return send(to_parent, message, sizeof(*message), MSG_NOSIGNAL) >= 0;
 }
 
 static void say_text(enum what what, const char *text)
@@ -124,12 +138,19 @@ static void say_users(const char *text)
 	say_text(WHAT_USERS, text);
 }
 
+static void say_held(const char *holders)
+{
+	say_text(WHAT_HELD, holders);
+}
+
 /* Note why the parent tells this worker to stop; @word is any but GO. */
 static void hear_stop(char word)
 {
-	stop_reason = word == STOP_GROUP_FAILED ? GROUP_FAILED
-		      : word == STOP_TIMED_OUT	? "timed out"
-						: "interrupted";
+	stop_reason = word == STOP_GROUP_FAILED	  ? GROUP_FAILED
+		      : word == STOP_LEASE_FAILED ? LEASE_FAILED
+		      : word == STOP_NO_COMMAND	  ? "COMMAND cannot be started"
+		      : word == STOP_TIMED_OUT	  ? "timed out"
+						  : "interrupted";
 }
 
 static const char *given_up(void)
@@ -154,13 +175,13 @@ static const char *given_up(void)
  * the worker outlives its parent. */
 static bool may_pass(enum phase phase)
 {
-	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
+	char word;
 
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
-	recv(to_parent, &word, 1, 0);
-	if (word != GO)
+	word = lease_hear(to_parent, &lessee);
+	if (word != GO) /* also when the parent has closed its end */
 		hear_stop(word);
 	else if (phase == PHASE_READY)
 		prctl(PR_SET_PDEATHSIG, 0);
@@ -169,11 +190,45 @@ static bool may_pass(enum phase phase)
 	return !stop_reason || (phase == PHASE_LOCKED && word == STOP_TIMED_OUT);
 }
 
-static void __attribute__((noreturn))
-work(const struct device *dev, const struct request *request, int socket)
+static bool pass(enum phase phase)
+{
+	(void)phase;
+	return true;
+}
+
+static const char *never_given_up(void)
+{
+	return NULL;
+}
+
+static const struct supervisor *keep(const struct device *dev, int lock)
+{
+	static const struct supervisor of_release = {pass, never_given_up, say_warning,
+						     say_users, NULL};
+
+	if (!sysfs_is_dry_run())
+		lease_keep(dev, lock, &lessee, command, say_held);
+	say(&(struct message){.what = WHAT_PHASE, .phase = PHASE_OVER});
+	return &of_release;
+}
+
+/* Nobody else is left to be told how it has ended. */
+static void tell_log(const struct device *dev, const struct error *e)
+{
+	openlog("vfio-bind", LOG_PID, LOG_DAEMON);
+	if (e->status == STATUS_DONE)
+		syslog(LOG_NOTICE, "%s: released", dev->name);
+	else
+		syslog(e->status == STATUS_BROKEN ? LOG_ERR : LOG_NOTICE, "%s: %s%s%s",
+		       dev->name, e->text, *e->hint ? "; " : "", e->hint);
+}
+
+static void __attribute__((noreturn)) work(const struct device *dev,
+					   const struct request *request, bool resumes,
+					   int socket)
 {
 	static const struct supervisor supervisor = {may_pass, given_up, say_warning,
-						     say_users};
+						     say_users, keep};
 	static const struct sysfs_listener listener = {say_step, say_ended};
 	struct message result = {.what = WHAT_RESULT};
 	sigset_t all;
@@ -182,10 +237,15 @@ work(const struct device *dev, const struct request *request, int socket)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	to_parent = detach(socket);
 	deadline = request->deadline;
+	command = request->lease ? request->lease->argv[0] : NULL;
 	sysfs_listen(&listener);
-	if (command_run(dev, request, &supervisor, &result.error) == 0)
+	if (resumes)
+		lease_hear(to_parent, &lessee);
+	if ((resumes ? command_resume : command_run)(dev, request, &supervisor,
+						     &result.error) == 0)
 		result.error = (struct error){0};
-	say(&result);
+	if (!say(&result))
+		tell_log(dev, &result.error);
 	_exit(0);
 }
 
@@ -211,11 +271,52 @@ static bool may_have_written(const struct worker *worker)
 	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
 }
 
+/* Does the worker keep the device for COMMAND, or for who holds it after that? */
+static bool is_leased(const struct workers *workers, const struct worker *worker)
+{
+	return workers->request->lease && worker->allowed == PHASE_DONE &&
+	       !sysfs_is_dry_run();
+}
+
+static bool is_releasing(const struct workers *workers, const struct worker *worker)
+{
+	return workers->request->command == COMMAND_RELEASE ||
+	       worker->reached == PHASE_OVER;
+}
+
+static int start(struct worker *worker, const struct request *request, struct error *e);
+
+/* A worker of a lease was killed: another one takes over. Once, as what killed one may
+ * kill all. Returns whether there is one. */
+static bool resume(const struct workers *workers, struct worker *worker, struct error *e)
+{
+	struct error warning = *e;
+
+	if (!workers->request->lease || worker->allowed < PHASE_DONE || worker->resumed ||
+	    workers->interrupted)
+		return false;
+	close(worker->socket);
+	worker->socket = -1;
+	vfio_nodes_clear(&worker->nodes);
+	worker->resumed = true;
+	worker->allowed = PHASE_DONE;
+	worker->reached = PHASE_NONE;
+	worker->in_step = false;
+	worker->give_up_at = INT64_MAX;
+	if (start(worker, workers->request, e) < 0)
+		return false;
+	lease_tell(workers->request->lease, worker->socket, GO);
+	error_set(&warning, STATUS_DONE, "%s: another one (pid %d) takes over the lease",
+		  warning.text, worker->pid);
+	workers->listener->warning(worker->dev, &warning);
+	return true;
+}
+
 /* The worker has ended without a result. */
 static void hear_death(const struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
-	int status = 0; /* unknown, if SIGCHLD is ignored */
+	int status = 0;
 
 	waitpid(worker->pid, &status, 0);
 	error_set(&e, may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED,
@@ -225,7 +326,33 @@ static void hear_death(const struct workers *workers, struct worker *worker)
 	if (may_have_written(worker))
 		error_hint(&e, "to put it back: vfio-bind release %s/%s",
 			   worker->dev->bus, worker->dev->name);
-	finish(workers, worker, &e);
+	if (!resume(workers, worker, &e))
+		finish(workers, worker, &e);
+}
+
+static void hear_held(const struct workers *workers, struct worker *worker,
+		      const char *holders)
+{
+	struct error e;
+
+	free(worker->users);
+	worker->users = copy(holders);
+	error_set(&e, STATUS_DONE, "COMMAND has ended, but %s holds it: waiting",
+		  holders);
+	workers->listener->note(worker->dev, &e);
+}
+
+/* The release at the end of a lease has a time of its own. */
+static void hear_phase(struct workers *workers, struct worker *worker, enum phase phase)
+{
+	worker->reached = phase;
+	if (phase != PHASE_OVER)
+		return;
+	worker->allowed = phase;
+	if (workers->interrupted)
+		return;
+	workers->deadline = now() + workers->request->timeout;
+	worker->give_up_at = workers->deadline + GRACE;
 }
 
 static void hear_step(const struct workers *workers, struct worker *worker,
@@ -242,7 +369,7 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 }
 
 /* Take one message of the worker, and act on it. False: there is none now. */
-static bool hear(const struct workers *workers, struct worker *worker)
+static bool hear(struct workers *workers, struct worker *worker)
 {
 	struct message message;
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
@@ -261,7 +388,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 	}
 	switch (message.what) {
 	case WHAT_PHASE:
-		worker->reached = message.phase;
+		hear_phase(workers, worker, message.phase);
 		break;
 	case WHAT_STEP:
 		hear_step(workers, worker, message.error.text);
@@ -275,6 +402,9 @@ static bool hear(const struct workers *workers, struct worker *worker)
 	case WHAT_USERS:
 		free(worker->users);
 		worker->users = copy(message.error.text);
+		break;
+	case WHAT_HELD:
+		hear_held(workers, worker, message.error.text);
 		break;
 	case WHAT_RESULT:
 		waitpid(worker->pid, NULL, 0); /* it has let its lock go before */
@@ -300,15 +430,22 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 			: NULL;
 
 	if (locker) {
-		error_set(e, STATUS_REFUSED, "%s: locked by %s%s", reason, locker, held);
-		error_hint(e, "try again when that process has ended; do not kill it");
+		error_set(e, STATUS_REFUSED, "%s: %s%s", reason, locker, held);
+		error_hint(e, starts_with(locker, "leased")
+				      ? "it is released when COMMAND of that lease ends"
+				      : "try again when that process has ended; do not "
+					"kill it");
+	} else if (is_leased(workers, worker)) {
+		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
+		error_hint(e, "it is released when that process ends; pid %d waits for it",
+			   worker->pid);
 	} else if (worker->in_step) {
 		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
 			  "%s: the kernel is not done with: %s%s", reason, worker->step,
 			  held);
 		if (may_have_written(worker))
 			error_hint(e, "%s when it is; pid %d waits for it",
-				   workers->request->command == COMMAND_RELEASE
+				   is_releasing(workers, worker)
 					   ? "the release is completed"
 					   : "the device is put back",
 				   worker->pid);
@@ -326,7 +463,7 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 }
 
 /* Wait for the worker no longer: tell the user what is known of it. */
-static void leave(const struct workers *workers, struct worker *worker)
+static void leave(struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
 
@@ -353,10 +490,12 @@ static int start(struct worker *worker, const struct request *request, struct er
 	worker->nodes = vfio_nodes_of_group(worker->dev);
 	worker->pid = fork();
 	if (worker->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent_pid) /* the parent died before the prctl() */
-			_exit(STATUS_FAILED);
-		work(worker->dev, request, sockets[1]);
+		if (!worker->resumed) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (getppid() != parent_pid) /* it died before the prctl() */
+				_exit(STATUS_FAILED);
+		}
+		work(worker->dev, request, worker->resumed, sockets[1]);
 	}
 	close(sockets[1]);
 	worker->socket = sockets[0];
@@ -365,49 +504,57 @@ static int start(struct worker *worker, const struct request *request, struct er
 	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
 
-/* --- groups -------------------------------------------------------------------- */
+/* --- groups and leases ---------------------------------------------------------- */
 
 static bool same_group(const struct worker *a, const struct worker *b)
 {
 	return a == b || (a->group && streq(a->group, b->group));
 }
 
-static bool group_failed(const struct workers *workers, const struct worker *worker)
+/* Do they get there both, or none? */
+static bool same_set(const struct workers *workers, const struct worker *a,
+		     const struct worker *b)
+{
+	return workers->request->lease || same_group(a, b);
+}
+
+static bool set_failed(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
-		if (same_group(&workers->worker[i], worker) && workers->worker[i].failed)
+		if (same_set(workers, &workers->worker[i], worker) &&
+		    workers->worker[i].failed && worker->allowed < PHASE_DONE)
 			return true;
 	}
 	return false;
 }
 
-/* The workers of one IOMMU group lock their devices one after the other, in order: else
- * each of two commands at the group could have a part of the locks. */
+/* The workers of one set lock their devices one after the other, in order: else each of
+ * two commands at the set could have a part of the locks. */
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
-		if (same_group(&workers->worker[i], worker) &&
+		if (same_set(workers, &workers->worker[i], worker) &&
 		    workers->worker[i].reached < PHASE_LOCKED)
 			return false;
 	}
 	return true;
 }
 
-/* May the parent say GO? Not before all workers of the IOMMU group have ended the phase,
- * nor when one is told to stop. */
+/* May the parent say GO? Not before all workers of the set have ended the phase, nor when
+ * one is told to stop. */
 static bool may_go(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
 		const struct worker *other = &workers->worker[i];
 
-		if (!same_group(other, worker))
+		if (!same_set(workers, other, worker))
 			continue;
 		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
 		/* The kernel lets one process open a group: its workers verify in turn.
 		 */
-		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
-		    other->reached == PHASE_MOVED)
+		if (same_group(other, worker) && worker->reached == PHASE_MOVED &&
+		    other->allowed == PHASE_MOVED && other->reached == PHASE_MOVED)
 			return false;
 	}
 	return true;
@@ -415,10 +562,52 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 
 static void tell_stop(struct worker *worker, char word)
 {
-	if (worker->socket < 0 || worker->allowed == PHASE_DONE)
+	if (worker->socket < 0 || worker->allowed >= PHASE_DONE)
 		return;
 	send(worker->socket, &word, 1, MSG_NOSIGNAL);
 	worker->told_to_stop = true;
+}
+
+/* All devices of the lease are ready. COMMAND waits at its gate until each worker knows
+ * it: whoever is killed then, they see its end. */
+static int lease_to_command(struct workers *workers, struct error *e)
+{
+	struct lease *lease = workers->request->lease;
+
+	if (!sysfs_is_dry_run() && lease_fork(lease, e) < 0)
+		return -1;
+	for (size_t i = 0; i < workers->n; i++) {
+		struct worker *worker = &workers->worker[i];
+
+		worker->allowed = PHASE_DONE;
+		worker->give_up_at = INT64_MAX;
+		if (sysfs_is_dry_run()) {
+			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
+			continue;
+		}
+		vfio_nodes_clear(&worker->nodes);
+		worker->nodes = vfio_nodes_of_group(worker->dev);
+		lease_tell(lease, worker->socket, GO);
+	}
+	workers->deadline = INT64_MAX;
+	workers->gate_is_closed = !sysfs_is_dry_run();
+	return 0;
+}
+
+/* Returns whether there is a COMMAND to go on with. */
+static bool begin_lease(struct workers *workers)
+{
+	_cleanup_free_ char *line = lease_line(workers->request->lease);
+	struct error e;
+
+	if (lease_to_command(workers, &e) == 0) {
+		workers->listener->step(line);
+		return true;
+	}
+	workers->listener->failure(&e);
+	for (size_t i = 0; i < workers->n; i++)
+		tell_stop(&workers->worker[i], STOP_NO_COMMAND);
+	return false;
 }
 
 /* Start each worker, say GO to it or tell it to stop, if it is time for that. */
@@ -428,17 +617,19 @@ static void advance(struct workers *workers)
 
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
-		bool failed = group_failed(workers, worker);
+		bool failed = set_failed(workers, worker);
 		struct error e;
 
 		if (worker->finished)
 			continue;
 		if (failed && !worker->pid) {
-			error_set(&e, STATUS_REFUSED,
-				  GROUP_FAILED ": nothing was touched");
+			error_set(&e, STATUS_REFUSED, "%s: nothing was touched",
+				  workers->request->lease ? LEASE_FAILED
+							  : GROUP_FAILED);
 			finish(workers, worker, &e);
 		} else if (failed && !worker->told_to_stop) {
-			tell_stop(worker, STOP_GROUP_FAILED);
+			tell_stop(worker, workers->request->lease ? STOP_LEASE_FAILED
+								  : STOP_GROUP_FAILED);
 		} else if (!worker->pid && may_start(workers, worker)) {
 			if (start(worker, workers->request, &e) < 0) {
 				finish(workers, worker, &e);
@@ -446,6 +637,10 @@ static void advance(struct workers *workers)
 			}
 		} else if (worker->reached > worker->allowed && !worker->told_to_stop &&
 			   may_go(workers, worker)) {
+			if (workers->request->lease && worker->reached == PHASE_DONE) {
+				begin_lease(workers);
+				return;
+			}
 			worker->allowed = worker->reached;
 			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
 		}
@@ -456,16 +651,18 @@ static void advance(struct workers *workers)
 
 /* --- the wait ------------------------------------------------------------------ */
 
-/* Returns an fd to read the signals to stop from. They stay blocked until vfio-bind ends:
+/* Returns an fd to read the signals to stop from; in a lease, all that are forwarded to
+ * COMMAND. They stay blocked until vfio-bind ends:
  * one that comes too late to stop anything must not hide what was done. A signal that
  * vfio-bind was started with as ignored stays ignored. */
-static int stop_signals(void)
+static int stop_signals(const struct request *request)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+	size_t n = ARRAY_SIZE(signals) - (request->lease ? 0 : 2);
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct sigaction action;
 
 		if (sigaction(signals[i], NULL, &action) == 0 &&
@@ -476,12 +673,6 @@ static int stop_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static int read_signal(int fd)
-{
-	struct signalfd_siginfo info;
-
-	return read(fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
-}
 
 /* Tell all workers to stop; on a second signal, wait for them no longer. */
 static void interrupt(struct workers *workers, int signal)
@@ -501,13 +692,17 @@ static void interrupt(struct workers *workers, int signal)
 	}
 }
 
-/* Wait for a message, a signal, a reader, or until the time of a worker is up. Returns
- * the signal or 0. */
-static int wait_for_news(const struct workers *workers, int signals)
+/* More would be too much for a time_t of 32 bits. */
+#define LONGEST_WAIT (1000 * SEC)
+
+/* Wait for a message, a signal, a reader, COMMAND's end, or until the time of a worker is
+ * up. */
+static void wait_for_news(const struct workers *workers, int signals)
 {
+	const struct lease *lease = workers->request->lease;
 	size_t n = 0;
-	struct pollfd *fds = calloc(workers->n + 1 + OUTPUTS, sizeof(*fds));
-	int64_t until = INT64_MAX, wait;
+	struct pollfd *fds = calloc(workers->n + 2 + OUTPUTS, sizeof(*fds));
+	int64_t until = now() + LONGEST_WAIT, wait;
 	struct timespec timeout;
 
 	if (!fds)
@@ -522,13 +717,39 @@ static int wait_for_news(const struct workers *workers, int signals)
 			until = worker->give_up_at;
 	}
 	fds[n++] = (struct pollfd){.fd = signals, .events = POLLIN};
+	if (lease && lease->running)
+		fds[n++] = (struct pollfd){.fd = lease->pidfd, .events = POLLIN};
 	output_poll(&fds[n]);
 	wait = until > now() ? until - now() : 0;
 	timeout = (struct timespec){.tv_sec = wait / SEC, .tv_nsec = wait % SEC};
 	ppoll(fds, n + OUTPUTS, &timeout, NULL);
 	free(fds);
 	output_write();
-	return read_signal(signals);
+}
+
+/* Act on the signals that have come: COMMAND gets them while it runs. */
+static void take_signals(struct workers *workers, int signals)
+{
+	const struct lease *lease = workers->request->lease;
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof(info)) == sizeof(info)) {
+		if (lease && lease->started && lease->running)
+			lease_forward(lease, &info);
+		else
+			interrupt(workers, (int)info.ssi_signo);
+	}
+}
+
+/* COMMAND can start, unless a signal has come before it was forked, which only the parent
+ * got. */
+static void open_gate(struct workers *workers, int signals)
+{
+	if (!workers->gate_is_closed)
+		return;
+	workers->gate_is_closed = false;
+	take_signals(workers, signals);
+	lease_open(workers->request->lease, !workers->interrupted);
 }
 
 static bool all_finished(const struct workers *workers)
@@ -542,10 +763,12 @@ static bool all_finished(const struct workers *workers)
 
 /* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
  * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
-static void give_up(const struct workers *workers, struct worker *worker)
+static void give_up(struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
-	bool stuck = may_have_written(worker) ? worker->in_step : !waits;
+	bool stuck = is_leased(workers, worker)	? true
+		     : may_have_written(worker) ? worker->in_step
+						: !waits;
 
 	if (!stuck && !worker->given_grace && !workers->hurry) {
 		tell_stop(worker, STOP_TIMED_OUT);
@@ -606,7 +829,8 @@ static struct workers make_workers(const struct request *request,
  * the others wait for them. */
 static int check_fds(const struct workers *workers, int signals, struct error *e)
 {
-	size_t wanted = workers->n + SPARE_FDS, n = 0;
+	size_t wanted = workers->n + SPARE_FDS + (workers->request->lease ? LEASE_FDS : 0);
+	size_t n = 0;
 	int *fds = calloc(wanted, sizeof(*fds));
 
 	if (!fds)
@@ -635,10 +859,10 @@ static void refuse_all(const struct workers *workers, const struct error *e)
 /* One round: hear what is new, and act on it. */
 static void go_on(struct workers *workers, int signals)
 {
-	int signal = wait_for_news(workers, signals);
-
-	if (signal)
-		interrupt(workers, signal);
+	wait_for_news(workers, signals);
+	take_signals(workers, signals);
+	if (workers->request->lease)
+		lease_has_ended(workers->request->lease);
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
 
@@ -648,6 +872,7 @@ static void go_on(struct workers *workers, int signals)
 			give_up(workers, worker);
 	}
 	advance(workers);
+	open_gate(workers, signals);
 }
 
 int worker_run(const struct request *request, const struct listener *listener)
@@ -655,7 +880,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 	_cleanup_holders_ struct holders holders = {0};
 	struct request all = *request;
 	struct workers workers = make_workers(&all, listener);
-	_cleanup_close_ int signals = stop_signals();
+	_cleanup_close_ int signals = stop_signals(request);
 	struct error e;
 
 	if (check_fds(&workers, signals, &e) < 0) {
@@ -665,7 +890,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 			all.holders = &holders;
 		advance(&workers);
 	}
-	while (!all_finished(&workers))
+	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);
 	/* A signal that comes now ends this wait alone. */
 	output_finish(workers.deadline, signals);
