@@ -413,8 +413,11 @@ static int run_changing(void)
 	if (!all_read() || !devices.n ||
 	    (worst && arg_request.command != COMMAND_RELEASE))
 		return own_status();
-	for (size_t i = 0; i < devices.n; i++)
-		devices_add(&in_order, &devices.dev[i]);
+	for (size_t i = 0; i < devices.n; i++) {
+		struct device dev = device_copy(&devices.dev[i]);
+
+		devices_append(&in_order, &dev);
+	}
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
