@@ -190,14 +190,14 @@ int lease_fork(struct lease *lease, struct error *e)
 	}
 	close(gate[0]);
 	lease->gate = gate[1];
-	if (lease->pid > 0) {
-		lease->running = true;
-		lease->pidfd = pidfd_open(lease->pid, 0);
-	}
-	if (lease->pid > 0 && lease->pidfd >= 0)
+	lease->pidfd = lease->pid > 0 ? pidfd_open(lease->pid, 0) : -1;
+	lease->running = lease->pidfd >= 0;
+	if (lease->running)
 		return 0;
 	error_set(e, STATUS_FAILED, "cannot start COMMAND: %s", strerror(errno));
 	lease_open(lease, false);
+	if (lease->pid > 0)
+		waitpid(lease->pid, NULL, 0); /* it ends by itself */
 	return -1;
 }
 
@@ -208,11 +208,10 @@ void lease_open(struct lease *lease, bool start)
 	close(lease->gate);
 }
 
-bool lease_has_ended(struct lease *lease)
+void lease_look(struct lease *lease)
 {
 	if (lease->running && waitpid(lease->pid, &lease->status, WNOHANG) == lease->pid)
 		lease->running = false;
-	return lease->pid && !lease->running;
 }
 
 void lease_forward(const struct lease *lease, const struct signalfd_siginfo *info)

@@ -53,8 +53,8 @@ _must_check_ int lease_fork(struct lease *lease, struct error *e);
 /* Open the gate, or with @start false let the process end without being COMMAND. */
 void lease_open(struct lease *lease, bool start);
 
-/* Has COMMAND ended? Then lease->running is false, and the status is known. */
-bool lease_has_ended(struct lease *lease);
+/* Look whether COMMAND has ended: then it is not lease->running, and the status is known. */
+void lease_look(struct lease *lease);
 
 /* Forward a signal to COMMAND that a process has sent; those of the terminal it got
  * itself. */

@@ -862,7 +862,7 @@ static void go_on(struct workers *workers, int signals)
 	wait_for_news(workers, signals);
 	take_signals(workers, signals);
 	if (workers->request->lease)
-		lease_has_ended(workers->request->lease);
+		lease_look(workers->request->lease);
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
 

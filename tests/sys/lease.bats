@@ -42,12 +42,24 @@ start() {
 	lessor=$!
 }
 
-# command TEXT: a shell's that tells that it is ready: its pid is in the file. It sleeps as a
+# sleeper TEXT: a shell's that tells that it is ready: its pid is in the file. It sleeps as a
 # child, which a trap can interrupt.
-script() { echo "$1"' echo $$ >/run/made-up/ready; while :; do sleep 100 & wait $!; done'; }
+sleeper() { echo "$1"' echo $$ >/run/made-up/ready; while :; do sleep 100 & wait $!; done'; }
+
+# await COMMAND...: until it is true, but not for ever.
+await() {
+	local i
+	for ((i = 0; i < 1000; i++)); do
+		if "$@"; then return; fi
+		sleep 0.02
+	done
+	echo "waited for in vain: $*"
+	cat "$MADE_UP/output"
+	return 1
+}
 
 ready() {
-	until [[ -s $MADE_UP/ready ]]; do sleep 0.02; done
+	await test -s "$MADE_UP/ready"
 	read -r command <"$MADE_UP/ready"
 }
 
@@ -62,14 +74,9 @@ ended() {
 	fi
 }
 
-until_home() {
-	local i
-	for ((i = 0; i < 500; i++)); do
-		if home >/dev/null; then return; fi
-		sleep 0.02
-	done
-	home
-}
+at_home() { home >/dev/null; }
+is_gone() { [[ ! -d /proc/$1 ]]; }
+nobody_works() { ! pgrep -x vfio-bind >/dev/null; }
 
 # worker: prints the pid of the one who has the lock.
 worker() {
@@ -80,7 +87,7 @@ worker() {
 teardown() {
 	pkill -KILL sleep || :
 	let_go
-	until ! pgrep -x vfio-bind >/dev/null; do sleep 0.02; done
+	await nobody_works
 }
 
 @test "COMMAND is looked for before anything is touched" {
@@ -196,39 +203,38 @@ vfio-bind: COMMAND ended with status 7" ]]
 
 	promise "its files, folder and umask, what is blocked and ignored"
 	# shellcheck disable=SC2016
-	local look='cd /proc/self/fd; echo *; readlink 5; pwd -P; umask; grep -E "Sig(Blk|Ign)" ../status
-		cat <&5'
-	local setup='exec 5</etc/hostname 3>&- 4>&- 6<&- 7>&- 8<&- 9<&-; umask 027; trap "" USR1; '
+	local look setup='exec 5</etc/hostname 3>&- 4>&- 6<&- 7>&- 8<&- 9<&-; umask 027; trap "" USR1; '
 	look='for fd in 0 1 2 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || echo $fd $(readlink /proc/$$/fd/$fd); done
-		pwd -P; umask; grep -E "Sig(Blk|Ign)" /proc/$$/status; cat <&5'
+		pwd -P; umask; cat <&5
+		while read -r line; do case $line in SigBlk*|SigIgn*) echo "$line" ;; esac; done </proc/$$/status'
 	parked
-	bash -c "$setup"'exec "$0" handoff 00:10.0 none -- sh -c "$1"' "$REAL" "$look" </dev/null >"$MADE_UP/a"
+	bash -c "$setup"'exec "$0" handoff 00:10.0 none -- sh -c "$1"' "$REAL" "$look" </dev/null >"$MADE_UP/seen.a"
 	home
-	bash -c "$setup"'exec sh -c "$1"' "$REAL" "$look" </dev/null >"$MADE_UP/b"
-	diff <(sed 's,made-up/[ab],,' "$MADE_UP/a") <(sed 's,made-up/[ab],,' "$MADE_UP/b")
-	(($(wc -l <"$MADE_UP/a") > 7))
+	bash -c "$setup"'exec sh -c "$1"' "$REAL" "$look" </dev/null >"$MADE_UP/seen.b"
+	diff <(sed 's,seen.[ab],,' "$MADE_UP/seen.a") <(sed 's,seen.[ab],,' "$MADE_UP/seen.b")
+	(($(wc -l <"$MADE_UP/seen.a") > 7))
 
 	promise "what is closed stays closed, also for signals that are ignored"
-	look='for fd in 0 1 2; do [ ! -e /proc/$$/fd/$fd ] || echo $fd; done >&5; grep SigIgn /proc/$$/status >&5'
+	look='for fd in 0 1 2; do [ ! -e /proc/$$/fd/$fd ] || echo $fd; done >&5; grep SigIgn /proc/self/status >&5'
 	parked
-	bash -c 'trap "" PIPE INT CHLD ALRM; exec 5>"$2" "$0" handoff 00:10.0 none -- sh -c "$1" <&- >&- 2>&-' \
-		"$REAL" "$look" "$MADE_UP/a"
+	env --ignore-signal=PIPE,INT,CHLD,ALRM bash -c 'exec 5>"$2" "$0" handoff 00:10.0 none -- sh -c "$1" <&- >&- 2>&-' \
+		"$REAL" "$look" "$MADE_UP/seen.a"
 	home
-	bash -c 'trap "" PIPE INT CHLD ALRM; exec 5>"$2" sh -c "$1" <&- >&- 2>&-' \
-		"$REAL" "$look" "$MADE_UP/b"
-	diff "$MADE_UP/a" "$MADE_UP/b"
-	grep -q "SigIgn:.*0000000000013002" "$MADE_UP/b" || cat "$MADE_UP/b"
+	env --ignore-signal=PIPE,INT,CHLD,ALRM bash -c 'exec 5>"$2" sh -c "$1" <&- >&- 2>&-' \
+		"$REAL" "$look" "$MADE_UP/seen.b"
+	diff "$MADE_UP/seen.a" "$MADE_UP/seen.b"
+	grep -q "SigIgn:.*3002$" "$MADE_UP/seen.b"
 }
 
 @test "a signal of a process is COMMAND's" {
 	local signal
 
 	promise "each is forwarded, every time, and nothing else happens"
-	start sh -c "$(script 'for s in INT QUIT TERM HUP USR1 USR2; do trap "echo got $s" $s; done;')"
+	start sh -c "$(sleeper 'for s in INT QUIT TERM HUP USR1 USR2; do trap "echo got $s" $s; done;')"
 	ready
 	for signal in INT QUIT TERM HUP USR1 USR2 TERM; do
 		kill -$signal "$lessor"
-		until [[ $(tail -n 1 "$MADE_UP/output") == "got $signal" ]]; do sleep 0.02; done
+		await grep -qx "got $signal" "$MADE_UP/output"
 		: >"$MADE_UP/output"
 		[[ -e $RECORD ]]
 	done
@@ -238,7 +244,7 @@ vfio-bind: COMMAND ended with status 7" ]]
 
 	promise "COMMAND dies of it: so does vfio-bind, when the device is home"
 	for signal in INT:2 TERM:15 USR1:10; do
-		start sh -c "$(script :\;)"
+		start sh -c "$(sleeper :\;)"
 		ready
 		kill -"${signal%:*}" "$lessor"
 		ended $((128 + ${signal#*:})) ""
@@ -246,7 +252,7 @@ vfio-bind: COMMAND ended with status 7" ]]
 	done
 
 	promise "COMMAND's trap decides the status"
-	start sh -c "$(script 'trap "exit 3" TERM;')"
+	start sh -c "$(sleeper 'trap "exit 3" TERM;')"
 	ready
 	kill -TERM "$lessor"
 	ended 3 ""
@@ -257,7 +263,7 @@ vfio-bind: COMMAND ended with status 7" ]]
 	parked
 	(
 		trap '' INT
-		exec vfio-bind handoff 00:10.0 none -- sh -c "$(script :\;)" >"$MADE_UP/output" 2>&1 3>&-
+		exec vfio-bind handoff 00:10.0 none -- sh -c "$(sleeper :\;)" >"$MADE_UP/output" 2>&1 3>&-
 	) &
 	lessor=$!
 	ready
@@ -292,33 +298,32 @@ vfio-bind: COMMAND ended with status 7" ]]
 @test "at a terminal COMMAND is the job" {
 	# shellcheck disable=SC2016
 	local job='trap "sleep 0.3; test -e '$RECORD' && echo CLEAN; exit 3" INT; echo READY; while :; do sleep 100 & wait $!; done'
-	local told=$MADE_UP/told
-	said() { until grep -q "$1" "$told"; do sleep 0.05; done; }
+	local told=$MADE_UP/output
 	parked
-	rm -f "$MADE_UP/keys" "$told"
+	rm -f "$MADE_UP/keys"
 	mkfifo "$MADE_UP/keys"
 	JOB=$job PS1='$ ' script -qfc 'bash --norc --noprofile -i' /dev/null <"$MADE_UP/keys" >"$told" 3>&- &
 	exec 9>"$MADE_UP/keys"
 	echo 'vfio-bind handoff 00:10.0 none -- sh -c "$JOB"' >&9
-	said ^READY
+	await grep -q "$told" -e ^READY
 	printf '\x1a' >&9
-	said Stopped
+	await grep -q "$told" -e Stopped
 	[[ -e $RECORD ]]
 	echo fg >&9
-	said '^vfio-bind handoff'
+	await grep -q "$told" -e '^vfio-bind handoff'
 	printf '\x03' >&9
-	said ^CLEAN
+	await grep -q "$told" -e ^CLEAN
 	echo 'echo status=$?' >&9
-	said ^status=3
+	await grep -q "$told" -e ^status=3
 	home
 	# A script around it stops on ^C, too.
 	parked
 	: >"$told"
 	echo 'bash -c '\''vfio-bind handoff 00:10.0 none -- sh -c "echo AGAIN; sleep 100"; echo WENT-ON'\' >&9
-	said ^AGAIN
+	await grep -q "$told" -e ^AGAIN
 	printf '\x03' >&9
 	echo 'echo status=$?' >&9
-	said ^status=130
+	await grep -q "$told" -e ^status=130
 	! grep -q ^WENT-ON "$told"
 	home
 	echo exit >&9
@@ -342,10 +347,11 @@ told_of() {
 
 # column: prints what list shows of the lease.
 column() { vfio-bind list -nro LEASE 00:10.0; }
+is_leased() { [[ $(column) == "sh (pid $command)" ]]; }
 
 @test "while COMMAND runs nobody else gets the device" {
 	local by
-	start sh -c "$(script :\;)"
+	start sh -c "$(sleeper :\;)"
 	ready
 	by=$(worker)
 	[[ $(column) == "sh (pid $command)" ]]
@@ -386,8 +392,8 @@ column() { vfio-bind list -nro LEASE 00:10.0; }
 	perl -MSocket -e 'socket my $s, AF_UNIX, SOCK_DGRAM, 0; bind $s, pack_sockaddr_un("/dev/log") or die;
 		$| = 1; while (recv $s, my $text, 4096, 0) { print "$text\n" }' >"$MADE_UP/log" 3>&- &
 	local log=$!
-	until [[ -S /dev/log ]]; do sleep 0.02; done
-	start sh -c "$(script :\;)"
+	await test -S /dev/log
+	start sh -c "$(sleeper :\;)"
 	ready
 	by=$(worker)
 	kill -KILL "$lessor"
@@ -395,42 +401,42 @@ column() { vfio-bind list -nro LEASE 00:10.0; }
 	[[ $(column) == "sh (pid $command)" && -e $RECORD ]]
 	told_of "leased to sh (pid $command) by vfio-bind (pid $by)"
 	kill "$command"
-	until_home
-	until grep -q "vfio-bind\[$by\]: 0000:00:10.0: released" "$MADE_UP/log"; do sleep 0.02; done
+	await at_home
+	await grep -q "vfio-bind\[$by\]: 0000:00:10.0: released" "$MADE_UP/log"
 	kill $log
 	rm /dev/log
 
 	promise "its worker: another one takes over, and it is said at once"
-	start sh -c "$(script :\;)"
+	start sh -c "$(sleeper :\;)"
 	ready
 	by=$(worker)
 	kill -KILL "$by"
-	until grep -q "vfio-bind: 0000:00:10.0: warning: its worker (pid $by) was killed by SIGKILL: another one (pid [0-9]*) takes over the lease" "$MADE_UP/output"; do sleep 0.02; done
-	until [[ $(column) == "sh (pid $command)" ]]; do sleep 0.02; done
+	await grep -q "vfio-bind: 0000:00:10.0: warning: its worker (pid $by) was killed by SIGKILL: another one (pid [0-9]*) takes over the lease" "$MADE_UP/output"
+	await is_leased
 	by=$(worker)
 	kill "$command"
 	ended 143 "another one (pid $by)"
 	home
 
 	promise "that one too, and vfio-bind: it waits for COMMAND all the same"
-	start sh -c "$(script :\;)"
+	start sh -c "$(sleeper :\;)"
 	ready
 	kill -KILL "$(worker)"
-	until [[ $(column) == "sh (pid $command)" ]]; do sleep 0.02; done
+	await is_leased
 	kill -KILL "$lessor"
 	ended 137 ""
 	[[ $(column) == "sh (pid $command)" ]]
 	kill "$command"
-	until_home
+	await at_home
 
 	promise "both workers: it is said, and COMMAND goes on"
-	start sh -c "$(script :\;)"
+	start sh -c "$(sleeper :\;)"
 	ready
 	kill -KILL "$(worker)"
-	until [[ $(column) == "sh (pid $command)" ]]; do sleep 0.02; done
+	await is_leased
 	by=$(worker)
 	kill -KILL "$by"
-	until grep -q "(pid $by) was killed by SIGKILL$" "$MADE_UP/output"; do sleep 0.02; done
+	await grep -q "(pid $by) was killed by SIGKILL$" "$MADE_UP/output"
 	kill -0 "$lessor" "$command"
 	kill "$command"
 	ended 125 "hint: to put it back: vfio-bind release pci/0000:00:10.0
@@ -439,7 +445,7 @@ vfio-bind: COMMAND was killed by SIGTERM"
 	home
 
 	promise "all: the record is there, and a release ends well"
-	start sh -c "$(script :\;)"
+	start sh -c "$(sleeper :\;)"
 	ready
 	kill -KILL "$lessor" "$(worker)" "$command"
 	ended 137 ""
@@ -466,7 +472,7 @@ start_vf() {
 }
 
 waits_for_holder() {
-	until [[ $(<"$MADE_UP/output") ]]; do sleep 0.02; done
+	await test -s "$MADE_UP/output"
 	holder=$(pgrep -x sleep)
 	[[ $(<"$MADE_UP/output") == "vfio-bind: 0000:00:05.2: COMMAND has ended, but sleep (pid $holder) holds it: waiting" ]]
 }
@@ -492,10 +498,8 @@ vfio-bind: hint: it is released when that process ends; pid "
 	[[ $output == *"pid $by waits for it
 vfio-bind: COMMAND ended with status 3" ]]
 	kill "$holder"
-	until is_gone "$by"; do sleep 0.02; done
+	await is_gone "$by"
 }
-
-is_gone() { [[ ! -d /proc/$1 ]]; }
 
 @test "a dry run tells the whole story" {
 	expect 0 "echo vfio-pci > $NVME/driver_override
