@@ -290,7 +290,7 @@ static int start(struct worker *worker, const struct request *request, struct er
  * kill all. Returns whether there is one. */
 static bool resume(const struct workers *workers, struct worker *worker, struct error *e)
 {
-	struct error warning = *e;
+	struct error warning;
 
 	if (!workers->request->lease || worker->allowed < PHASE_DONE || worker->resumed ||
 	    workers->interrupted)
@@ -307,7 +307,7 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 		return false;
 	lease_tell(workers->request->lease, worker->socket, GO);
 	error_set(&warning, STATUS_DONE, "%s: another one (pid %d) takes over the lease",
-		  warning.text, worker->pid);
+		  e->text, worker->pid);
 	workers->listener->warning(worker->dev, &warning);
 	return true;
 }

@@ -85,7 +85,8 @@ worker() {
 }
 
 teardown() {
-	pkill -KILL sleep || :
+	[[ ! ${command-} ]] || kill -KILL "$command" 2>/dev/null || :
+	pkill -KILL -x sleep || :
 	let_go
 	await nobody_works
 }
@@ -297,34 +298,37 @@ vfio-bind: COMMAND ended with status 7" ]]
 
 @test "at a terminal COMMAND is the job" {
 	# shellcheck disable=SC2016
-	local job='trap "sleep 0.3; test -e '$RECORD' && echo CLEAN; exit 3" INT; echo READY; while :; do sleep 100 & wait $!; done'
+	local job='trap "sleep 0.3; test -e '$RECORD' && echo CLEAN; exit 3" INT; trap "echo BACK" CONT; echo READY; while :; do sleep 100 & wait $!; done'
 	local told=$MADE_UP/output
 	parked
 	rm -f "$MADE_UP/keys"
 	mkfifo "$MADE_UP/keys"
-	JOB=$job PS1='$ ' script -qfc 'bash --norc --noprofile -i' /dev/null <"$MADE_UP/keys" >"$told" 3>&- &
+	: >"$told"
+	JOB=$job env --default-signal=INT,QUIT script -qfc 'bash --norc --noprofile --noediting -i' /dev/null <"$MADE_UP/keys" \
+		>>"$told" 3>&- 4>&- &
 	exec 9>"$MADE_UP/keys"
-	echo 'vfio-bind handoff 00:10.0 none -- sh -c "$JOB"' >&9
-	await grep -q "$told" -e ^READY
+	# shellcheck disable=SC2016
+	echo 'stty -echo; vfio-bind handoff 00:10.0 none -- sh -c "$JOB"' >&9
+	await grep -q READY$'\r' "$told"
 	printf '\x1a' >&9
-	await grep -q "$told" -e Stopped
+	await grep -q Stopped "$told"
 	[[ -e $RECORD ]]
+	: >"$told"
 	echo fg >&9
-	await grep -q "$told" -e '^vfio-bind handoff'
+	await grep -q BACK "$told"
 	printf '\x03' >&9
-	await grep -q "$told" -e ^CLEAN
+	await grep -q CLEAN "$told"
 	echo 'echo status=$?' >&9
-	await grep -q "$told" -e ^status=3
+	await grep -q status=3 "$told"
 	home
 	# A script around it stops on ^C, too.
 	parked
-	: >"$told"
-	echo 'bash -c '\''vfio-bind handoff 00:10.0 none -- sh -c "echo AGAIN; sleep 100"; echo WENT-ON'\' >&9
-	await grep -q "$told" -e ^AGAIN
+	echo 'bash -c '\''vfio-bind handoff 00:10.0 none -- sh -c "echo AGAIN; sleep 100"; echo ON'\' >&9
+	await grep -q AGAIN "$told"
 	printf '\x03' >&9
 	echo 'echo status=$?' >&9
-	await grep -q "$told" -e ^status=130
-	! grep -q ^WENT-ON "$told"
+	await grep -q status=130 "$told"
+	! grep -q ON "$told"
 	home
 	echo exit >&9
 	exec 9>&-
@@ -346,7 +350,7 @@ told_of() {
 }
 
 # column: prints what list shows of the lease.
-column() { vfio-bind list -nro LEASE 00:10.0; }
+column() { vfio-bind list -no LEASE 00:10.0; }
 is_leased() { [[ $(column) == "sh (pid $command)" ]]; }
 
 @test "while COMMAND runs nobody else gets the device" {
@@ -390,7 +394,7 @@ is_leased() { [[ $(column) == "sh (pid $command)" ]]; }
 	promise "vfio-bind: COMMAND goes on, its worker waits for its end, and tells the log"
 	rm -f "$MADE_UP/dev/log"
 	perl -MSocket -e 'socket my $s, AF_UNIX, SOCK_DGRAM, 0; bind $s, pack_sockaddr_un("/dev/log") or die;
-		$| = 1; while (recv $s, my $text, 4096, 0) { print "$text\n" }' >"$MADE_UP/log" 3>&- &
+		$| = 1; while (defined recv $s, my $text, 4096, 0) { print "$text\n" }' >"$MADE_UP/log" 3>&- &
 	local log=$!
 	await test -S /dev/log
 	start sh -c "$(sleeper :\;)"
@@ -398,8 +402,8 @@ is_leased() { [[ $(column) == "sh (pid $command)" ]]; }
 	by=$(worker)
 	kill -KILL "$lessor"
 	ended 137 ""
-	[[ $(column) == "sh (pid $command)" && -e $RECORD ]]
-	told_of "leased to sh (pid $command) by vfio-bind (pid $by)"
+	is_leased
+	[[ -e $RECORD ]]
 	kill "$command"
 	await at_home
 	await grep -q "vfio-bind\[$by\]: 0000:00:10.0: released" "$MADE_UP/log"
@@ -466,6 +470,7 @@ vf_of_vfio() {
 # start_vf COMMAND...: a lease of it.
 start_vf() {
 	vf_of_vfio
+	: >"$MADE_UP/output"
 	env --default-signal=INT,QUIT vfio-bind handoff --reset=never 00:05.2 -- "$@" \
 		</dev/null >"$MADE_UP/output" 2>&1 3>&- 4>&- &
 	lessor=$!
@@ -482,10 +487,11 @@ waits_for_holder() {
 	promise "who it is, and the lease goes on until it lets go"
 	start_vf sh -c 'sleep 600 </dev/full & exit 3'
 	waits_for_holder
-	[[ $(vfio-bind list -nro LEASE 00:05.2) == "sh (ended)" ]]
+	[[ $(vfio-bind list -no LEASE 00:05.2) == "sh (ended)" ]]
 	vfio-bind release -t 0.2 00:05.2 >"$MADE_UP/said" 2>&1 && false
 	grep -q "timed out: leased to sh (ended) by vfio-bind (pid [0-9]*); held by sleep (pid $holder)" "$MADE_UP/said"
 	kill "$holder"
+	holder=''
 	ended 3 ""
 
 	promise "a signal ends the wait, and nothing else"
@@ -498,6 +504,7 @@ vfio-bind: hint: it is released when that process ends; pid "
 	[[ $output == *"pid $by waits for it
 vfio-bind: COMMAND ended with status 3" ]]
 	kill "$holder"
+	holder=''
 	await is_gone "$by"
 }
 
