@@ -70,8 +70,7 @@ static const struct command_line {
 	 "keeps it.",
 	 PIN, COMMAND_PIN, 1, 2},
 	{"handoff",
-	 "DEVICE [DRIVER] [-- COMMAND [ARG...]]\n"
-	 "--driver=DRIVER DEVICE... [-- COMMAND [ARG...]]",
+	 "DEVICE [DRIVER] [-- COMMAND...]\n--driver=DRIVER DEVICE... [-- COMMAND...]",
 	 "move a device to a driver, VFIO's by default",
 	 "Move DEVICE to DRIVER, by default ('auto') the VFIO driver of its bus: flag "
 	 "it, unbind "

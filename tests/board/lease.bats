@@ -1,18 +1,18 @@
 #!/usr/bin/env bats
-# The launcher script of the README, as it stands there.
+# A lease with a real kernel below it. What needs no kernel for that is in
+# tests/sys/lease.bats, and with a VMM on tests/pc.
 
 load ../helpers
 
-: "${launch=}" "${pid=}" # helpers set them
+: "${pid=}" # in_background sets it
 
 setup_file() {
 	noiommu
-	readme_launcher
 	# What the VMM does with its device, without the VMM.
-	cat >"$BATS_FILE_TMPDIR/vmm" <<-'EOF'
+	cat >"$BATS_FILE_TMPDIR/vmm" <<-'EOT'
 		#!/bin/bash
-		exec vfio-open "$(vfio-bind list -nro NODE "$1")" "$@"
-	EOF
+		exec vfio-open "$VFIO_BIND_NODES" "$VFIO_BIND_DEVICES" "$@"
+	EOT
 	chmod +x "$BATS_FILE_TMPDIR/vmm"
 }
 
@@ -28,27 +28,26 @@ teardown() {
 }
 
 start_guest() {
-	in_background "$launch" "$NIC" "$vmm" "$NIC" hold "$open"
+	in_background vfio-bind handoff "$NIC" -- "$vmm" hold "$open"
 	until_true "$LIMIT" test -e "$open"
 }
 
-@test "the VMM ends by itself: its status, and the device is home" {
-	run -0 "$launch" "$NIC" "$vmm" "$NIC"
-	says platform
-	is_home "$NIC" "$NIC_DRIVER"
-	run -7 "$launch" "$NIC" bash -c 'exit 7'
-	is_home "$NIC" "$NIC_DRIVER"
+nic_is_home() {
+	is_home "$NIC" "$NIC_DRIVER" >/dev/null
 }
 
-@test "a device that is named by its interface, whose name goes with the host's driver" {
-	run -0 "$launch" "$(ls "$(syspath "$NIC")/net")" "$vmm" "$NIC"
+@test "COMMAND ends by itself: its status, and the device is home" {
+	run -0 vfio-bind handoff "$NIC" -- "$vmm"
 	says platform
 	is_home "$NIC" "$NIC_DRIVER"
-	run -2 "$launch" eth9 "$vmm" "$NIC"
+	# By its interface, whose name goes with the host's driver.
+	run -7 vfio-bind handoff "$(ls "$(syspath "$NIC")/net")" -- bash -c 'exit 7'
+	is_home "$NIC" "$NIC_DRIVER"
+	run -125 vfio-bind handoff eth9 -- "$vmm"
 	says "eth9: no such device"
 }
 
-@test "the VMM is killed: the device is home" {
+@test "COMMAND is killed: the device is home" {
 	start_guest
 	device_is "$NIC" vfio-platform vfio-platform
 	pkill -KILL vfio-open
@@ -56,34 +55,30 @@ start_guest() {
 	is_home "$NIC" "$NIC_DRIVER"
 }
 
-@test "the launcher is told to end: the VMM ends, and the device is home" {
+@test "vfio-bind is told to end: COMMAND ends, and the device is home" {
 	start_guest
+	vfio_bind 3 release -t 1 "$NIC"
+	says "timed out: leased to vfio-open (pid $(pgrep vfio-open)) by vfio-bind (pid "
 	kill -TERM "$pid"
 	ended "$pid" 143
 	is_home "$NIC" "$NIC_DRIVER"
 	run ! pgrep vfio-open
 }
 
-@test "the launcher is killed: the next release does it" {
+@test "vfio-bind is killed: the device goes home after COMMAND; or with all, by a release" {
 	start_guest
 	kill -KILL "$pid"
+	ended "$pid" 137
+	device_is "$NIC" vfio-platform vfio-platform
+	pkill -KILL vfio-open
+	until_true 20 nic_is_home
+	rm "$open"
+	start_guest
+	pkill -KILL -x vfio-bind
 	wait "$pid" || :
 	vfio_bind 3 release -t 1 "$NIC"
 	says "held by vfio-open (pid $(pgrep vfio-open))"
 	pkill -KILL vfio-open
 	vfio_bind 0 release "$NIC"
 	is_home "$NIC" "$NIC_DRIVER"
-}
-
-@test "a second launcher does not get the device, and leaves it alone" {
-	start_guest
-	cat >"$BATS_TEST_TMPDIR/vfio-bind" <<-EOF
-		#!/bin/sh
-		[ "\$1" = list ] || set -- "\$@" --timeout=1
-		exec $(type -P vfio-bind) "\$@"
-	EOF
-	chmod +x "$BATS_TEST_TMPDIR/vfio-bind"
-	PATH=$BATS_TEST_TMPDIR:$PATH run -3 timeout "$LIMIT" "$launch" "$NIC" "$vmm" "$NIC"
-	says "held by vfio-open"
-	device_is "$NIC" vfio-platform vfio-platform
 }
