@@ -362,11 +362,10 @@ static int end_lease(int signal_number)
 {
 	int status = arg_lease.status;
 	_cleanup_free_ char *line =
-		WIFSIGNALED(status)
-			? format(PROGRAM ": COMMAND was killed by SIG%s\n",
-				 sigabbrev_np(WTERMSIG(status)))
-			: format(PROGRAM ": COMMAND ended with status %d\n",
-				 WEXITSTATUS(status));
+		WIFSIGNALED(status) ? format(PROGRAM ": COMMAND was killed by SIG%s\n",
+					     sigabbrev_np(WTERMSIG(status)))
+				    : format(PROGRAM ": COMMAND ended with status %d\n",
+					     WEXITSTATUS(status));
 
 	if (arg_lease.started && worst)
 		output_add(STDERR_FILENO, line);

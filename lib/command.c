@@ -307,7 +307,8 @@ static int change(struct job *job, struct error *e)
 	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
 		return -1;
 	if (job->request->only_recorded && !job->has_record)
-		return record_remove(job->dev, e); /* if there is one, it is not believed */
+		return record_remove(job->dev,
+				     e); /* if there is one, it is not believed */
 	if (check_all(job, e) < 0)
 		return -1;
 	load_home_driver(job);

@@ -35,8 +35,8 @@ enum phase {
 	PHASE_READY,  /* all is checked, nothing written */
 	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified yet */
 	PHASE_DONE,   /* a pin or handoff: verified; after GO nothing is undone */
-	PHASE_OVER,   /* a lease: COMMAND has ended, and nobody holds the device; now it is
-			 released, and no GO is waited for any more */
+	PHASE_OVER, /* a lease: COMMAND has ended, and nobody holds the device; now it is
+		       released, and no GO is waited for any more */
 };
 
 /* Who supervises the command: in a worker, its parent. */
@@ -66,6 +66,6 @@ struct job {
 	struct record record; /* as the command found it */
 	bool has_record;
 	bool imagined; /* in a dry run: the three above are what would be */
-	int lock;  /* the device's, or -1 */
-	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
+	int lock;      /* the device's, or -1 */
+	int guard;     /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
 };

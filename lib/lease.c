@@ -143,8 +143,7 @@ char *lease_line(const struct lease *lease)
 	char *line = NULL;
 
 	for (char **word = lease->argv; *word; word++) {
-		_cleanup_free_ char *quoted =
-			**word ? shell_quoted(*word) : copy("''");
+		_cleanup_free_ char *quoted = **word ? shell_quoted(*word) : copy("''");
 
 		append(&line, " ", "%s", quoted);
 	}

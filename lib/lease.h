@@ -20,7 +20,7 @@ struct lease {
 	sigset_t mask;
 	struct sigaction actions[LEASE_SIGNALS];
 	/* From lease_fork() on. */
-	pid_t pid;    /* 0: not forked */
+	pid_t pid; /* 0: not forked */
 	int pidfd;
 	int gate;     /* a byte lets COMMAND start, a close does not */
 	bool started; /* it was let */
@@ -39,8 +39,8 @@ struct lessee {
  * lost. */
 void lease_begin(struct lease *lease);
 
-/* Find COMMAND as execvp(3) does. Returns 0, or -1 with @e and *@exit_status, of vfio-bind
- * for this: 127 (there is none) or 126 (it cannot be run). */
+/* Find COMMAND as execvp(3) does. Returns 0, or -1 with @e and *@exit_status, of
+ * vfio-bind for this: 127 (there is none) or 126 (it cannot be run). */
 _must_check_ int lease_find(struct lease *lease, int *exit_status, struct error *e);
 
 /* COMMAND and its arguments, as a line for a shell; a new string. */
@@ -53,7 +53,8 @@ _must_check_ int lease_fork(struct lease *lease, struct error *e);
 /* Open the gate, or with @start false let the process end without being COMMAND. */
 void lease_open(struct lease *lease, bool start);
 
-/* Look whether COMMAND has ended: then it is not lease->running, and the status is known. */
+/* Look whether COMMAND has ended: then it is not lease->running, and the status is known.
+ */
 void lease_look(struct lease *lease);
 
 /* Forward a signal to COMMAND that a process has sent; those of the terminal it got

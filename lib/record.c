@@ -158,8 +158,8 @@ int record_lock(const struct device *dev, int *lock, struct error *e)
 	return 0;
 }
 
-/* A line "PID NAME" in the lock's file. Nobody but root can write there; and it tells of a
- * lease only while the lock is taken, by who has written it. */
+/* A line "PID NAME" in the lock's file. Nobody but root can write there; and it tells of
+ * a lease only while the lock is taken, by who has written it. */
 void record_set_lease(int lock, pid_t command, const char *name)
 {
 	_cleanup_free_ char *line = format("%d %s\n", command, name);

@@ -89,11 +89,11 @@ struct workers {
 	size_t n;
 	const struct request *request;
 	const struct listener *listener;
-	int64_t deadline; /* monotonic ns: the request's, that of the release at the end of
-			     a lease, or when a signal came */
+	int64_t deadline; /* monotonic ns: the request's, that of the release at the end
+			     of a lease, or when a signal came */
 	int interrupted;  /* the last signal that came, or 0 */
 	bool gate_is_closed; /* COMMAND of a lease waits for its start */
-	bool hurry;	  /* a second signal has come: the parent waits for no worker */
+	bool hurry; /* a second signal has come: the parent waits for no worker */
 };
 
 /* --- the child ----------------------------------------------------------------- */
@@ -223,9 +223,8 @@ static void tell_log(const struct device *dev, const struct error *e)
 		       dev->name, e->text, *e->hint ? "; " : "", e->hint);
 }
 
-static void __attribute__((noreturn)) work(const struct device *dev,
-					   const struct request *request, bool resumes,
-					   int socket)
+static void __attribute__((noreturn))
+work(const struct device *dev, const struct request *request, bool resumes, int socket)
 {
 	static const struct supervisor supervisor = {may_pass, given_up, say_warning,
 						     say_users, keep};
@@ -437,7 +436,8 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 					"kill it");
 	} else if (is_leased(workers, worker)) {
 		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
-		error_hint(e, "it is released when that process ends; pid %d waits for it",
+		error_hint(e,
+			   "it is released when that process ends; pid %d waits for it",
 			   worker->pid);
 	} else if (worker->in_step) {
 		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
@@ -624,8 +624,7 @@ static void advance(struct workers *workers)
 			continue;
 		if (failed && !worker->pid) {
 			error_set(&e, STATUS_REFUSED, "%s: nothing was touched",
-				  workers->request->lease ? LEASE_FAILED
-							  : GROUP_FAILED);
+				  workers->request->lease ? LEASE_FAILED : GROUP_FAILED);
 			finish(workers, worker, &e);
 		} else if (failed && !worker->told_to_stop) {
 			tell_stop(worker, workers->request->lease ? STOP_LEASE_FAILED
@@ -672,7 +671,6 @@ static int stop_signals(const struct request *request)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
-
 
 /* Tell all workers to stop; on a second signal, wait for them no longer. */
 static void interrupt(struct workers *workers, int signal)
@@ -766,7 +764,7 @@ static bool all_finished(const struct workers *workers)
 static void give_up(struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
-	bool stuck = is_leased(workers, worker)	? true
+	bool stuck = is_leased(workers, worker) ? true
 		     : may_have_written(worker) ? worker->in_step
 						: !waits;
 
@@ -829,7 +827,8 @@ static struct workers make_workers(const struct request *request,
  * the others wait for them. */
 static int check_fds(const struct workers *workers, int signals, struct error *e)
 {
-	size_t wanted = workers->n + SPARE_FDS + (workers->request->lease ? LEASE_FDS : 0);
+	size_t wanted =
+		workers->n + SPARE_FDS + (workers->request->lease ? LEASE_FDS : 0);
 	size_t n = 0;
 	int *fds = calloc(wanted, sizeof(*fds));
 
