@@ -470,9 +470,14 @@ static void parse_timeout(struct argp_state *state, const char *seconds)
 			   seconds);
 }
 
-/* What stands behind "--": all of it is COMMAND's. */
-static void parse_lease(struct argp_state *state, const struct command_line *command)
+/* What stands behind "--" is all COMMAND's. */
+static void parse_word(struct argp_state *state, const struct command_line *command,
+		       const char *word)
 {
+	if (!state->quoted || state->next <= state->quoted) {
+		names_add(&arg_operands, word);
+		return;
+	}
 	if (command->bit != HANDOFF)
 		argp_error(state, "%s takes no COMMAND", command->name);
 	arg_lease.argv = &state->argv[state->next - 1];
@@ -556,10 +561,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 		break;
 	case ARGP_KEY_ARG:
-		if (state->quoted && state->next > state->quoted)
-			parse_lease(state, command);
-		else
-			names_add(&arg_operands, arg);
+		parse_word(state, command, arg);
 		break;
 	case ARGP_KEY_END:
 		parse_operands(state, command);

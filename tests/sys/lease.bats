@@ -467,6 +467,10 @@ vf_of_vfio() {
 	: >"$MADE_UP/dev/vfio/devices/vfio0"
 }
 
+# A COMMAND that leaves one that holds it, and ends.
+# shellcheck disable=SC2016
+LEAVING='sleep 600 </dev/full & until [ "$(readlink /proc/$!/fd/0)" = /dev/full ]; do :; done; exit 3'
+
 # start_vf COMMAND...: a lease of it.
 start_vf() {
 	vf_of_vfio
@@ -485,7 +489,7 @@ waits_for_holder() {
 @test "COMMAND has ended, and has left a process that holds the device" {
 	local by
 	promise "who it is, and the lease goes on until it lets go"
-	start_vf sh -c 'sleep 600 </dev/full & exit 3'
+	start_vf sh -c "$LEAVING"
 	waits_for_holder
 	[[ $(vfio-bind list -no LEASE 00:05.2) == "sh (ended)" ]]
 	vfio-bind release -t 0.2 00:05.2 >"$MADE_UP/said" 2>&1 && false
@@ -495,7 +499,7 @@ waits_for_holder() {
 	ended 3 ""
 
 	promise "a signal ends the wait, and nothing else"
-	start_vf sh -c 'sleep 600 </dev/full & exit 3'
+	start_vf sh -c "$LEAVING"
 	waits_for_holder
 	kill -INT "$lessor"
 	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)
