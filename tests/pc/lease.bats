@@ -27,6 +27,8 @@ setup() {
 	lease=(vfio-bind handoff --force "$PCI_NIC" --)
 	# shellcheck disable=SC2016
 	user='exec vfio-open ${VFIO_BIND_NODES%% *} ${VFIO_BIND_DEVICES%% *}'
+	# It is left behind, and has the device.
+	leaving="($user hold $OPEN) & until [ -e $OPEN ]; do sleep 0.1; done"
 }
 
 teardown() {
@@ -136,7 +138,7 @@ held() {
 }
 
 @test "COMMAND has left a process that holds the device: the lease goes on until it ends" {
-	in_background "${lease[@]}" sh -c "($user hold $OPEN) & exit 3"
+	in_background "${lease[@]}" sh -c "$leaving; exit 3"
 	held
 	until_true 20 test -s "$BATS_TEST_TMPDIR/said.$pid"
 	[[ $(<"$BATS_TEST_TMPDIR/said.$pid") == "vfio-bind: 0000:00:12.0: COMMAND has ended, but vfio-open (pid $user_pid) holds it: waiting" ]]
@@ -149,7 +151,7 @@ held() {
 
 @test "a whole group, of which a process is left" {
 	in_background vfio-bind handoff --force --group "$AHCI" -- \
-		sh -c "echo \$VFIO_BIND_NODES; ($user hold $OPEN) & exit 0"
+		sh -c "echo \$VFIO_BIND_NODES; $leaving"
 	held
 	until_true 20 grep -q holds "$BATS_TEST_TMPDIR/said.$pid"
 	group_is taken

@@ -298,7 +298,9 @@ vfio-bind: COMMAND ended with status 7" ]]
 
 @test "at a terminal COMMAND is the job" {
 	# shellcheck disable=SC2016
-	local job='trap "sleep 0.3; test -e '$RECORD' && echo CLEAN; exit 3" INT; trap "echo BACK" CONT; echo READY; while :; do sleep 100 & wait $!; done'
+	local job='trap "n=\$((n + 1))" INT; trap "echo BACK" CONT; echo READY
+		until [ "$n" ]; do sleep 100 & wait $!; done
+		sleep 0.3; test -e '$RECORD' && echo CLEAN$n; exit 3'
 	local told=$MADE_UP/output
 	parked
 	rm -f "$MADE_UP/keys"
@@ -317,18 +319,22 @@ vfio-bind: COMMAND ended with status 7" ]]
 	echo fg >&9
 	await grep -q BACK "$told"
 	printf '\x03' >&9
-	await grep -q CLEAN "$told"
+	await grep -q CLEAN1 "$told" # once
 	echo 'echo status=$?' >&9
 	await grep -q status=3 "$told"
 	home
 	# A script around it stops on ^C, too.
 	parked
-	echo 'bash -c '\''vfio-bind handoff 00:10.0 none -- sh -c "echo AGAIN; sleep 100"; echo ON'\' >&9
+	# COMMAND has it from the terminal, and from there alone.
+	echo 'bash -c '\''strace -qqq -o /run/made-up/trace -e trace=kill vfio-bind handoff 00:10.0 none' \
+		'-- sh -c "echo AGAIN; sleep 100"; echo ON'\' >&9
 	await grep -q AGAIN "$told"
 	printf '\x03' >&9
 	echo 'echo status=$?' >&9
 	await grep -q status=130 "$told"
-	! grep -q ON "$told"
+	run ! grep -q ON "$told"
+	grep -q -- '--- SIGCHLD' "$MADE_UP/trace"
+	run ! grep '^kill(' "$MADE_UP/trace"
 	home
 	echo exit >&9
 	exec 9>&-
