@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <sys/prctl.h>
@@ -37,11 +38,12 @@ const char *argp_program_version = PROGRAM " " VERSION;
 enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
 #define CHANGING (PIN | HANDOFF | RELEASE)
 
-enum { KEY_TAKEN = 0x100, KEY_RESET };
+enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_OWNER, KEY_MODE };
 
 static struct list_options arg_list;
 static struct request arg_request;
-static const char *arg_driver;
+static const char *arg_driver, *arg_owner;
+static mode_t arg_mode = -1;
 static bool arg_all, arg_dry_run, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static struct names arg_operands;
@@ -114,6 +116,12 @@ static const struct {
 	  0}},
 	{LIST, {"group", 'g', 0, 0, "show IOMMU groups, and all members of them", 0}},
 	{CHANGING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
+	{HANDOFF,
+	 {"mode", KEY_MODE, "MODE", 0,
+	  "mode of its VFIO nodes (default with --owner: 0600; 0660 with GROUP)", 0}},
+	{HANDOFF,
+	 {"owner", KEY_OWNER, "USER[:GROUP]", 0, "give its VFIO nodes to USER and GROUP",
+	  0}},
 	{HANDOFF,
 	 {"reset", KEY_RESET, "WHEN", 0,
 	  "reset it: auto (if it moves, and can; default), always or never", 0}},
@@ -387,6 +395,21 @@ static int find_lease(void)
 	return status;
 }
 
+/* Names are looked up before anything is touched. */
+static int find_owner(void)
+{
+	static struct owner owner;
+	struct error e;
+
+	if (owner_find(&owner, arg_owner, arg_mode, &e) < 0) {
+		fail(NULL, &e);
+		return -1;
+	}
+	if (owner_asks(&owner) || arg_mode != (mode_t)-1)
+		arg_request.owner = &owner;
+	return 0;
+}
+
 static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_note,
@@ -403,10 +426,12 @@ static int run_changing(void)
 		return status;
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
-	if (arg_all)
+	if (find_owner() < 0)
+		return own_status();
+	if (arg_all) {
 		arg_operands = record_list();
-	if (!all_read())
-		return worst;
+		all_read(); /* what could be read of it is released */
+	}
 	devices = find_operands(true);
 	if (!all_read() || !devices.n ||
 	    (worst && arg_request.command != COMMAND_RELEASE))
@@ -435,6 +460,21 @@ static int run_changing(void)
 
 /* --- argp ---------------------------------------------------------------------- */
 
+/* Print the complaint, which may have cut a character of what it quotes, and exit. */
+static void misuse(const struct argp_state *state, const char *fmt, ...) _printf_(2, 3);
+
+static void misuse(const struct argp_state *state, const char *fmt, ...)
+{
+	va_list args;
+	char text[512];
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	make_printable(text);
+	argp_error(state, "%s", text);
+}
+
 static void parse_reset(struct argp_state *state, const char *when)
 {
 	static const char *const names[] = {[RESET_AUTO] = "auto",
@@ -447,13 +487,13 @@ static void parse_reset(struct argp_state *state, const char *when)
 			return;
 		}
 	}
-	argp_error(state, "--reset is auto, always or never, not '%.64s'", when);
+	misuse(state, "--reset is auto, always or never, not '%.64s'", when);
 }
 
 static void parse_format(struct argp_state *state, enum list_format format)
 {
 	if (arg_list.format != LIST_TABLE && arg_list.format != format)
-		argp_error(state, "--json and --raw exclude each other");
+		misuse(state, "--json and --raw exclude each other");
 	arg_list.format = format;
 }
 
@@ -464,10 +504,24 @@ static void parse_timeout(struct argp_state *state, const char *seconds)
 	arg_timeout = strtod(seconds, &end);
 	if (end == seconds || *end || !isfinite(arg_timeout) || arg_timeout <= 0 ||
 	    arg_timeout > 1e6)
-		argp_error(state,
-			   "--timeout is a number of seconds above 0, up to 1000000, "
-			   "not '%.64s'",
-			   seconds);
+		misuse(state,
+		       "--timeout is a number of seconds above 0, up to 1000000, "
+		       "not '%.64s'",
+		       seconds);
+}
+
+/* The node's owner may open it; to others it is given or not. */
+static void parse_mode(struct argp_state *state, const char *mode)
+{
+	char *end;
+	unsigned long n = strtoul(mode, &end, 8);
+
+	if (!isdigit((unsigned char)*mode) || *end || n & ~0666UL || ~n & 0600)
+		misuse(state,
+		       "--mode is octal, from 0600 to 0666 and without x, not "
+		       "'%.64s'",
+		       mode);
+	arg_mode = n;
 }
 
 /* What stands behind "--" is all COMMAND's. */
@@ -479,7 +533,7 @@ static void parse_word(struct argp_state *state, const struct command_line *comm
 		return;
 	}
 	if (command->bit != HANDOFF)
-		argp_error(state, "%s takes no COMMAND", command->name);
+		misuse(state, "%s takes no COMMAND", command->name);
 	arg_lease.argv = &state->argv[state->next - 1];
 	state->next = state->argc;
 }
@@ -490,16 +544,16 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 	size_t max = arg_driver ? SIZE_MAX : command->max;
 
 	if (command->bit == HANDOFF && state->quoted && !arg_lease.argv)
-		argp_error(state, "COMMAND is missing");
+		misuse(state, "COMMAND is missing");
 	if (arg_all && arg_operands.n)
-		argp_error(state, "--all takes no DEVICE");
+		misuse(state, "--all takes no DEVICE");
 	if (!arg_all && arg_operands.n < command->min)
-		argp_error(state, "DEVICE is missing");
+		misuse(state, "DEVICE is missing");
 	if (arg_operands.n > max)
-		argp_error(state, "surplus operand: '%.64s'%s", arg_operands.name[max],
-			   command->bit == HANDOFF ? "; for several devices, name the "
-						     "driver with --driver"
-						   : "");
+		misuse(state, "surplus operand: '%.64s'%s", arg_operands.name[max],
+		       command->bit == HANDOFF ? "; for several devices, name the "
+						 "driver with --driver"
+					       : "");
 	/* Not what others have flagged or bound. */
 	if (command->bit == RELEASE && arg_group)
 		arg_request.only_recorded = true;
@@ -510,6 +564,12 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 	else if (!arg_driver)
 		arg_driver = command->bit == PIN ? DRIVER_NONE : "auto";
 	arg_request.driver = streq(arg_driver, "auto") ? NULL : arg_driver;
+	if ((arg_owner || arg_mode != (mode_t)-1) && arg_request.driver &&
+	    !driver_is_vfio(arg_driver))
+		misuse(state,
+		       "--owner and --mode are for VFIO's nodes: '%.64s' has "
+		       "none",
+		       arg_driver);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -518,7 +578,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 	/* An option that has lost its argument, in front of COMMAND. */
 	if (key != ARGP_KEY_ARG && streq(arg, "--"))
-		argp_error(state, "'--' is no argument of an option");
+		misuse(state, "'--' is no argument of an option");
 	switch (key) {
 	case 'b':
 		arg_list.bus = arg;
@@ -556,6 +616,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_RESET:
 		parse_reset(state, arg);
+		break;
+	case KEY_OWNER:
+		arg_owner = arg;
+		break;
+	case KEY_MODE:
+		parse_mode(state, arg);
 		break;
 	case 'h':
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
@@ -642,13 +708,13 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		*command = find_command(arg);
 		if (!*command)
-			argp_error(state, "unknown command: '%.64s'", arg);
+			misuse(state, "unknown command: '%.64s'", arg);
 		parse_command_arguments(*command, state->argc - state->next + 1,
 					state->argv + state->next - 1);
 		state->next = state->argc; /* nothing is left for this parser */
 		break;
 	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "COMMAND is missing");
+		misuse(state, "COMMAND is missing");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -671,21 +737,20 @@ static int lease_begins_at(int argc, char **argv)
 	return i + 1 < argc ? i + 1 : argc;
 }
 
-/* No name contains a control character, and in a message one could forge anything on a
- * terminal. */
-static bool has_control_characters(int argc, char **argv)
+/* No name contains a control character, or what is no UTF-8; and in a message one could
+ * forge anything on a terminal. */
+static bool has_unprintable(int argc, char **argv)
 {
 	struct error e;
 
 	for (int i = 1; i < argc; i++) {
-		for (const char *c = argv[i]; *c; c++) {
-			if (!iscntrl((unsigned char)*c))
-				continue;
-			error_set(&e, STATUS_USAGE, "control character in '%.64s'",
-				  argv[i]);
-			complain(NULL, "", &e);
-			return true;
-		}
+		const char *what = unprintable(argv[i]);
+
+		if (!what)
+			continue;
+		error_set(&e, STATUS_USAGE, "%s in '%.64s'", what, argv[i]);
+		complain(NULL, "", &e);
+		return true;
 	}
 	return false;
 }
@@ -704,21 +769,24 @@ int main(int argc, char **argv)
 	static char name[] = PROGRAM;
 	const struct command_line *command = NULL;
 	int lease_at = lease_begins_at(argc, argv);
-	bool has_format = getenv("ARGP_HELP_FMT");
+	_cleanup_free_ char *format_of_help = copy(getenv("ARGP_HELP_FMT"));
 
 	open_standard_fds();
 	lease_begin(&arg_lease);
 	atexit(end_output);
 	argp_err_exit_status = lease_at < argc ? STATUS_OF_LEASE : STATUS_USAGE;
-	/* Wide enough for argp's "Try ..." to stand on one line. */
-	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 0);
-	if (has_control_characters(lease_at, argv))
+	/* Wide enough for argp's "Try ..." to stand on one line. What the environment
+	 * says is not obeyed: argp would complain of it, or print what cannot be read. */
+	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 1);
+	if (has_unprintable(lease_at, argv))
 		return argp_err_exit_status;
 	if (argc > 0)
 		argv[0] = name;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &command);
-	if (!has_format)
-		unsetenv("ARGP_HELP_FMT"); /* COMMAND does not know it */
+	if (format_of_help) /* COMMAND gets it as it was */
+		setenv("ARGP_HELP_FMT", format_of_help, 1);
+	else
+		unsetenv("ARGP_HELP_FMT");
 	if (arg_dry_run)
 		sysfs_dry_run();
 	return command->bit == LIST ? run_list() : run_changing();

@@ -52,6 +52,12 @@ static bool is_worked_on(const struct job *job)
 	return is_handoff(job) && (changes(job) || job->request->reset == RESET_ALWAYS);
 }
 
+/* VFIO has it already, and it is to get an owner. */
+static bool is_given(const struct job *job)
+{
+	return job->request->owner && driver_is_vfio(job->from.driver);
+}
+
 static bool enters_vfio(const struct job *job)
 {
 	return is_worked_on(job) && driver_is_vfio(job->driver) &&
@@ -102,12 +108,6 @@ static int has_no_vfs(struct job *job, struct error *e)
  * looked at again so often, and as long as udev is at work, up to that time. */
 #define OPEN_TRIES 3
 #define OPEN_PAUSE (50 * MSEC)
-#define UDEV_TIME (5 * SEC)
-
-static bool udev_is_at_work(void)
-{
-	return access("/run/udev/queue", F_OK) == 0;
-}
 
 /* Find who uses it; what is only open for a moment is no use. */
 static int find_usage(const struct job *job, struct usage *usage, struct error *e)
@@ -138,7 +138,7 @@ static void tell_users_seen(const struct job *job)
 	usage_files(job->dev, &files);
 	IGNORE(sysfs_check_read(&ignored));
 	if (job->request->holders)
-		users = holders_text(job->request->holders, &files);
+		users = holders_text(job->request->holders, &files, LIST_MAX);
 	if (users)
 		job->supervisor->users(users);
 }
@@ -162,8 +162,7 @@ static int is_not_in_use(struct job *job, struct error *e)
 	if (sysfs_check_read(&unread) < 0 && result == 0)
 		result = error_set(e, STATUS_REFUSED,
 				   "cannot tell whether it is in use: %s", unread.text);
-	for (size_t i = 0; i < usage.uses.n; i++)
-		append(&text, "; ", "%s", usage.uses.name[i]);
+	text = names_text(&usage.uses, "; ", 2 * LIST_MAX);
 	if (text) {
 		error_set(e, STATUS_REFUSED, "in use: %s", text);
 		return error_hint(e, "end that use first; --force takes it all the same");
@@ -187,19 +186,25 @@ static int is_not_in_use(struct job *job, struct error *e)
 static int is_free(struct job *job, struct error *e)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(job->dev);
+	enum hold hold;
 
 	for (;;) {
 		_cleanup_free_ char *others = NULL;
 		const char *reason;
 
-		if (!vfio_is_held_by_others(&nodes, &job->guard, &others))
+		hold = vfio_look_past_workers(&nodes, &job->guard, &others, e);
+		if (hold != HOLD_BY_USER)
 			break;
 		reason = job->supervisor->given_up();
 		if (reason)
 			return vfio_refuse_held(job->dev, others, reason, e);
 		sleep_for(HOLDER_PAUSE);
 	}
-	return 0;
+	if (sysfs_is_dry_run()) { /* it keeps nobody out */
+		cleanup_close(&job->guard);
+		job->guard = -1;
+	}
+	return hold == HOLD_UNKNOWN ? -1 : 0;
 }
 
 static int is_no_bridge(struct job *job, struct error *e)
@@ -234,16 +239,30 @@ static int can_be_reset(struct job *job, struct error *e)
 	return error_hint(e, "--reset=auto goes without");
 }
 
+static int refuse_unconfined(struct error *e)
+{
+	return error_set(e, STATUS_REFUSED,
+			 "no IOMMU: opening it takes CAP_SYS_RAWIO, and its user can "
+			 "read and write all memory: it is not given to a user");
+}
+
 static int group_is_viable(struct job *job, struct error *e)
 {
 	bool unconfined;
 
 	if (group_check(job->dev, job->request->devices, &unconfined, e) < 0)
 		return -1;
+	if (unconfined && job->request->owner)
+		return refuse_unconfined(e);
 	if (unconfined)
 		job->supervisor->warn("no IOMMU: nothing confines its DMA, its user can "
 				      "read and write all memory");
 	return 0;
+}
+
+static int is_confined(struct job *job, struct error *e)
+{
+	return group_is_noiommu(job->dev) ? refuse_unconfined(e) : 0;
 }
 
 /* In a container, /sys is often read-only. */
@@ -264,7 +283,8 @@ static const struct {
 	{leaves_driver, has_no_vfs},	{leaves_host_driver, is_not_in_use},
 	{must_be_free, is_free},	{is_worked_on, is_no_bridge},
 	{is_worked_on, can_be_bound},	{is_worked_on, can_be_reset},
-	{enters_vfio, group_is_viable}, {changes, sys_is_writable},
+	{enters_vfio, group_is_viable}, {is_given, is_confined},
+	{changes, sys_is_writable},
 };
 
 int check_all(struct job *job, struct error *e)

@@ -226,7 +226,7 @@ struct word {
 	pid_t command;
 };
 
-void lease_tell(const struct lease *lease, int socket, char word)
+int lease_tell(const struct lease *lease, int socket, char word)
 {
 	struct word text = {word, lease->pid};
 	struct iovec iov = {&text, sizeof(text)};
@@ -241,7 +241,7 @@ void lease_tell(const struct lease *lease, int socket, char word)
 	header->cmsg_type = SCM_RIGHTS;
 	header->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(header), &lease->pidfd, sizeof(int));
-	sendmsg(socket, &message, MSG_NOSIGNAL);
+	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 char lease_hear(int socket, struct lessee *command)
@@ -282,20 +282,24 @@ static void wait_until_free(const struct device *dev, void (*held)(const char *h
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
 	int64_t tell_at = now() + TELL_AFTER;
+	struct error ignored; /* what cannot be told, the release's check refuses */
 	bool told = false;
 	int guard;
 
-	while (vfio_is_held_by_others(&nodes, &guard, NULL)) {
+	for (;;) {
 		_cleanup_free_ char *holders = NULL;
 
+		if (vfio_look_past_workers(&nodes, &guard, &holders, &ignored) !=
+		    HOLD_BY_USER)
+			break;
 		if (now() < tell_at) {
 			sleep_for(PAUSE);
 			continue;
 		}
-		if (!told && (holders = vfio_holders(&nodes, getppid())))
+		if (!told && holders)
 			held(holders);
 		told = true;
-		while (vfio_is_held(&nodes, &guard))
+		while (vfio_look(&nodes, &guard, &ignored) == HOLD_BY_USER)
 			sleep_for(LONG_PAUSE);
 		cleanup_close(&guard);
 	}

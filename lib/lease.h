@@ -61,8 +61,8 @@ void lease_look(struct lease *lease);
  * itself. */
 void lease_forward(const struct lease *lease, const struct signalfd_siginfo *info);
 
-/* Send a worker a word of one byte, and tell it of COMMAND. */
-void lease_tell(const struct lease *lease, int socket, char word);
+/* Send a worker a word of one byte, and tell it of COMMAND. Returns 0 or -errno. */
+_must_check_ int lease_tell(const struct lease *lease, int socket, char word);
 
 /* In a worker: wait for a word of the parent, and take what comes with it of COMMAND.
  * Returns the word; 0 if the parent has closed its end. */

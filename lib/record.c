@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "record.h"
 #include "driver.h"
+#include "lock.h"
 #include "name.h"
 #include "sysfs.h"
 
@@ -11,12 +12,10 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 /* Root's alone: whoever can open a lock file can take the lock. In /run/lock everyone may
  * write. */
 #define DIR_OF_ALL "/run/vfio-bind"
-#define DIR_OF_LOCKS DIR_OF_ALL "/lock"
 #define DIR_OF_RECORDS DIR_OF_ALL "/record"
 
 void record_clear(struct record *record)
@@ -45,6 +44,7 @@ struct record record_next(const struct record *last, const struct binding *from,
 	const struct binding *origin = last ? &last->origin : from;
 	struct record next = {
 		.origin = {copy(origin->driver), copy(origin->driver_override)},
+		.functions = last ? last->functions : 0,
 	};
 
 	for (size_t i = 0; last && i < last->given.n; i++)
@@ -77,6 +77,8 @@ char *record_text(const struct record *record)
 		append(&text, "", "driver_override %s\n", record->origin.driver_override);
 	for (size_t i = 0; i < record->given.n; i++)
 		append(&text, "", "given %s\n", record->given.name[i]);
+	if (record->functions)
+		append(&text, "", "functions %u\n", record->functions);
 	return text;
 }
 
@@ -96,6 +98,8 @@ static void parse_line(struct record *record, char *line)
 		give(record, value);
 	else if (streq(line, "incarnation"))
 		record->incarnation = strtoull(value, NULL, 10);
+	else if (streq(line, "functions"))
+		record->functions = strtoul(value, NULL, 10);
 }
 
 struct record record_parse(const char *text)
@@ -176,37 +180,6 @@ int record_open_group_lock(const char *number, struct error *e)
 	return open_lock(path, e);
 }
 
-/* The pid of the process that has the lock, by /proc/locks; 0: no process there has it;
- * -1: /proc/locks cannot be read. */
-static pid_t locked_by(const struct stat *lock)
-{
-	_cleanup_free_ char *wanted =
-		format(" %02x:%02x:%ju ", major(lock->st_dev), minor(lock->st_dev),
-		       (uintmax_t)lock->st_ino);
-	FILE *locks = fopen("/proc/locks", "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-	int pid, found = locks ? 0 : -1;
-
-	while (found == 0 && getline(&line, &size, locks) > 0) {
-		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF". The line of a process
-		 * that waits has "->" before FLOCK, so sscanf() passes over it. */
-		if (strstr(line, wanted) &&
-		    sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1)
-			found = pid;
-	}
-	if (locks)
-		fclose(locks);
-	return found;
-}
-
-static char *comm_of(pid_t pid)
-{
-	_cleanup_free_ char *dir = format("/proc/%d", pid);
-
-	return sysfs_read(dir, "comm");
-}
-
 /* The lease of a lock that is taken, from its file; a new string, or NULL. */
 static char *read_lease(int fd)
 {
@@ -220,8 +193,8 @@ static char *read_lease(int fd)
 		return NULL;
 	if (pid == 0)
 		return format("%s (ended)", line + name);
-	comm = comm_of(pid);
-	return format("%s (pid %d)", comm ? comm : line + name, pid);
+	comm = sysfs_process_name(pid);
+	return comm ? copy(comm) : format("%s (pid %d)", line + name, pid);
 }
 
 /* Open the lock's file, if somebody has the lock. Returns the fd, or -1. */
@@ -239,19 +212,20 @@ static int open_if_locked(const struct device *dev)
 char *record_lock_holder(const struct device *dev, pid_t except)
 {
 	_cleanup_close_ int fd = sysfs_is_dry_run() ? -1 : open_if_locked(dev);
-	_cleanup_free_ char *comm = NULL, *lease = NULL, *who = NULL;
+	_cleanup_free_ char *lease = NULL, *who = NULL;
 	struct stat st;
 	pid_t pid;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return NULL;
-	pid = locked_by(&st);
+	pid = lock_taker(&st);
 	if (pid < 0 || (pid && pid == except))
 		return NULL;
-	comm = comm_of(pid);
-	who = pid ? format("%s (pid %d)", comm ? comm : "?", pid)
+	who = pid ? sysfs_process_name(pid)
 		  : copy("another process"); /* of another PID namespace: /proc/locks
 						does not show it */
+	if (!who)
+		who = format("a child of process %d, which has ended", pid);
 	lease = read_lease(fd);
 	return lease ? format("leased to %s by %s", lease, who)
 		     : format("locked by %s", who);
@@ -282,9 +256,25 @@ static char *read_file(const char *path)
 		free(text);
 		text = ferror(file) ? NULL : copy("");
 	}
+	if (text && fgetc(file) != EOF) /* behind a NUL, which ends no record */
+		*text = '\0';
 	fclose(file);
 	errno = err;
 	return text;
+}
+
+/* Is it a record, and all of one? Every line has a key and a value, and ends. */
+static bool is_whole(const char *text, const struct record *record)
+{
+	size_t n = strlen(text);
+
+	for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
+		size_t length = strcspn(line, "\n");
+
+		if (!line[length] || !memchr(line, ' ', length))
+			return false;
+	}
+	return n && record->incarnation;
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record,
@@ -300,6 +290,13 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
 				 strerror(errno));
 	found = record_parse(text);
+	if (!is_whole(text, &found)) {
+		record_clear(&found);
+		errno = EBADMSG;
+		error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
+		return error_hint(e, "to go on without knowing where it was: rm %s",
+				  path);
+	}
 	if (found.incarnation == device_incarnation(dev) && record_believes(&found, is)) {
 		*record = found;
 		return 1;
@@ -345,6 +342,17 @@ int record_remove(const struct device *dev, struct error *e)
 	return 0;
 }
 
+/* Note that this file among the records is of no device. */
+static void note_stranger(const char *file)
+{
+	struct error e;
+
+	error_set(&e, STATUS_FAILED, "cannot read %s/%s: it is no record", DIR_OF_RECORDS,
+		  file);
+	error_hint(&e, "to go on without it: rm %s/%s", DIR_OF_RECORDS, file);
+	sysfs_note(&e);
+}
+
 static void add_devices(struct names *list, const char *dir)
 {
 	_cleanup_names_ struct names files = sysfs_names(dir, "");
@@ -352,6 +360,8 @@ static void add_devices(struct names *list, const char *dir)
 	for (size_t i = 0; i < files.n; i++) {
 		char *colon = strchr(files.name[i], ':');
 
+		if (!colon && streq(dir, DIR_OF_RECORDS))
+			note_stranger(files.name[i]);
 		if (!colon)
 			continue;
 		*colon = '/';

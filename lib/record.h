@@ -12,6 +12,9 @@ struct record {
 	 * it met there on the way was the origin, or given by itself. */
 	struct names given;
 	uint64_t incarnation; /* of the device that was recorded */
+	/* So many disks and interfaces were below it at home, or none that is known of.
+	 */
+	unsigned int functions;
 };
 
 void record_clear(struct record *record);
@@ -48,9 +51,9 @@ _must_check_ int record_lock(const struct device *dev, int *lock, struct error *
 _must_check_ int record_open_group_lock(const char *number, struct error *e);
 
 /* "locked by COMMAND (pid N)", of the process that has the lock, if that is not @except,
- * from /proc/locks, or "... by another process" if it does not list one; if that process
- * keeps the device for a lease, "leased to COMMAND (pid N) by ..."; NULL: nobody, or
- * /proc/locks cannot be read. */
+ * from /proc/locks, or "... by another process" if it does not list one, or that the one
+ * that it lists has ended; if that process keeps the device for a lease, "leased to
+ * COMMAND (pid N) by ..."; NULL: nobody, or /proc/locks cannot be read. */
 char *record_lock_holder(const struct device *dev, pid_t except);
 
 /* For who has the @lock: it keeps the device for process @command (0: which has ended),
@@ -63,7 +66,8 @@ char *record_lease(const struct device *dev);
 
 /* Read the device's record. Returns 1 with @record to be cleared; 0: there is none, or
  * none to believe: the device was removed and added again since, or somebody else has
- * moved it to where it @is now; -1 with @e (STATUS_FAILED): it cannot be read. */
+ * moved it to where it @is now; -1 with @e (STATUS_FAILED) and errno: it cannot be read;
+ * EBADMSG: it is no record. */
 _must_check_ int record_read(const struct device *dev, const struct binding *is,
 			     struct record *record, struct error *e);
 

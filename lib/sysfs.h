@@ -16,6 +16,9 @@
  * one noted before. Keeps errno. For who reads without the functions below. */
 void sysfs_note_unread(const char *path);
 
+/* The same for what has said so itself, in @e. */
+void sysfs_note(const struct error *e);
+
 /* Has all been read that is there, since this was asked last? Returns 0 or -1 with @e
  * (STATUS_FAILED). */
 _must_check_ int sysfs_check_read(struct error *e);
@@ -58,6 +61,11 @@ char *sysfs_reader_next(struct sysfs_reader *reader);
 /* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it
  * cannot be read. */
 char *sysfs_process(pid_t pid);
+
+/* "COMM (pid N)": what the process calls itself, a new string. That name is any user's to
+ * choose: what could be taken for another pid, or another process, is '?' in it. NULL
+ * with errno: it has ended, or cannot be looked at. */
+char *sysfs_process_name(pid_t pid);
 
 /* Could the attribute be written? Returns false with errno. Always true in a dry run. */
 bool sysfs_is_writable(const char *dir, const char *attr);

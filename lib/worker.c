@@ -31,6 +31,10 @@
 /* For a lease: COMMAND's pidfd and both ends of its gate. */
 #define LEASE_FDS 3
 
+/* A message that the kernel has no room for is sent again. */
+#define SEND_TRIES 50
+#define SEND_PAUSE (10 * MSEC)
+
 /* Messages of a worker to the parent. */
 enum what {
 	WHAT_PHASE, /* the worker has ended this phase, and waits for GO */
@@ -58,6 +62,22 @@ struct message {
 #define STOP_GROUP_FAILED 's'
 #define STOP_LEASE_FAILED 'l'
 #define STOP_NO_COMMAND 'c'
+
+/* Send a message to the other end. Returns 0 or -errno; EPIPE: nobody hears any more. */
+static int transmit(int socket, const void *message, size_t size)
+{
+	int err = 0;
+
+	for (int i = 0; i < SEND_TRIES; i++) {
+		if (send(socket, message, size, MSG_NOSIGNAL) >= 0)
+			return 0;
+		err = errno;
+		if (err == EPIPE || err == ECONNRESET)
+			return -EPIPE;
+		sleep_for(SEND_PAUSE);
+	}
+	return -err;
+}
 
 struct worker {
 	const struct device *dev;
@@ -89,9 +109,10 @@ struct workers {
 	size_t n;
 	const struct request *request;
 	const struct listener *listener;
-	int64_t deadline; /* monotonic ns: the request's, that of the release at the end
-			     of a lease, or when a signal came */
-	int interrupted;  /* the last signal that came, or 0 */
+	int64_t deadline;  /* monotonic ns: the request's, that of the release at the end
+			      of a lease, or when a signal came */
+	int interrupted;   /* the last signal that came, or 0 */
+	bool cannot_start; /* COMMAND: a worker does not know of it */
 	bool gate_is_closed; /* COMMAND of a lease waits for its start */
 	bool hurry; /* a second signal has come: the parent waits for no worker */
 };
@@ -104,10 +125,16 @@ static const char *stop_reason; /* why this worker gives up; NULL: it does not *
 static struct lessee lessee = {-1, 0};
 static const char *command; /* of the lease: its name */
 
-/* Returns whether the parent can hear it. */
-static bool say(const struct message *message)
+/* Returns 0, or -EPIPE if the parent hears no more: the worker goes on then; may_pass()
+ * and given_up() see to that. One that cannot send although the parent hears gives up,
+ * and ends with its status, of which the parent hears otherwise. */
+static int say(const struct message *message)
 {
-	return send(to_parent, message, sizeof(*message), MSG_NOSIGNAL) >= 0;
+	int err = transmit(to_parent, message, sizeof(*message));
+
+	if (err < 0 && err != -EPIPE && !stop_reason)
+		stop_reason = "its worker cannot be heard";
+	return err;
 }
 
 static void say_text(enum what what, const char *text)
@@ -180,6 +207,8 @@ static bool may_pass(enum phase phase)
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
+	if (stop_reason)
+		return false;
 	word = lease_hear(to_parent, &lessee);
 	if (word != GO) /* also when the parent has closed its end */
 		hear_stop(word);
@@ -243,25 +272,32 @@ work(const struct device *dev, const struct request *request, bool resumes, int 
 	if ((resumes ? command_resume : command_run)(dev, request, &supervisor,
 						     &result.error) == 0)
 		result.error = (struct error){0};
-	if (!say(&result))
+	if (say(&result) == -EPIPE)
 		tell_log(dev, &result.error);
-	_exit(0);
+	_exit(result.error.status);
 }
 
 /* --- the parent ---------------------------------------------------------------- */
 
 static void finish(const struct workers *workers, struct worker *worker,
-		   const struct error *e)
+		   const struct error *result)
 {
+	struct error e = *result;
+
+	/* Nothing that can be done with it is left to be said. */
+	if (e.status != STATUS_DONE && device_is_gone(worker->dev)) {
+		error_end(&e, "; it was unplugged");
+		*e.hint = '\0';
+	}
 	if (worker->socket >= 0)
 		close(worker->socket);
 	worker->socket = -1;
 	worker->finished = true;
-	worker->failed = e->status != STATUS_DONE;
+	worker->failed = e.status != STATUS_DONE;
 	vfio_nodes_clear(&worker->nodes);
 	free(worker->users);
 	worker->users = NULL;
-	workers->listener->result(worker->dev, e);
+	workers->listener->result(worker->dev, &e);
 }
 
 /* May the worker have written below /sys? */
@@ -283,6 +319,19 @@ static bool is_releasing(const struct workers *workers, const struct worker *wor
 	       worker->reached == PHASE_OVER;
 }
 
+/* Say GO to a worker, and what COMMAND is. Returns false if it cannot be told: it hears
+ * that nothing more comes. */
+static bool tell_of_command(const struct lease *lease, const struct worker *worker)
+{
+	for (int i = 0; i < SEND_TRIES; i++) {
+		if (lease_tell(lease, worker->socket, GO) == 0)
+			return true;
+		sleep_for(SEND_PAUSE);
+	}
+	shutdown(worker->socket, SHUT_WR);
+	return false;
+}
+
 static int start(struct worker *worker, const struct request *request, struct error *e);
 
 /* A worker of a lease was killed: another one takes over. Once, as what killed one may
@@ -291,8 +340,8 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 {
 	struct error warning;
 
-	if (!workers->request->lease || worker->allowed < PHASE_DONE || worker->resumed ||
-	    workers->interrupted)
+	if (!workers->request->lease || worker->allowed < PHASE_DONE ||
+	    e->status != STATUS_BROKEN || worker->resumed || workers->interrupted)
 		return false;
 	close(worker->socket);
 	worker->socket = -1;
@@ -304,25 +353,39 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 	worker->give_up_at = INT64_MAX;
 	if (start(worker, workers->request, e) < 0)
 		return false;
-	lease_tell(workers->request->lease, worker->socket, GO);
+	tell_of_command(workers->request->lease, worker);
 	error_set(&warning, STATUS_DONE, "%s: another one (pid %d) takes over the lease",
 		  e->text, worker->pid);
 	workers->listener->warning(worker->dev, &warning);
 	return true;
 }
 
+/* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD
+ * is ignored. */
+static void tell_end(const struct worker *worker, struct error *e)
+{
+	enum status unknown = may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED;
+	int end;
+
+	if (waitpid(worker->pid, &end, 0) < 0)
+		error_set(e, unknown, "its worker (pid %d) has ended without a word",
+			  worker->pid);
+	else if (WIFSIGNALED(end))
+		error_set(e, unknown, "its worker (pid %d) was killed by SIG%s",
+			  worker->pid, sigabbrev_np(WTERMSIG(end)));
+	else if (WEXITSTATUS(end) != STATUS_DONE)
+		error_set(e, WEXITSTATUS(end),
+			  "its worker (pid %d) could not tell what went wrong",
+			  worker->pid);
+}
+
 /* The worker has ended without a result. */
 static void hear_death(const struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
-	int status = 0;
 
-	waitpid(worker->pid, &status, 0);
-	error_set(&e, may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED,
-		  "its worker (pid %d) was killed%s%s", worker->pid,
-		  WIFSIGNALED(status) ? " by SIG" : "",
-		  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
-	if (may_have_written(worker))
+	tell_end(worker, &e);
+	if (e.status == STATUS_BROKEN)
 		error_hint(&e, "to put it back: vfio-bind release %s/%s",
 			   worker->dev->bus, worker->dev->name);
 	if (!resume(workers, worker, &e))
@@ -358,8 +421,8 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 		      const char *line)
 {
 	worker->in_step = true;
-	if (streq(worker->step, line)) /* a deferred probe that is tried again: the user
-					  has heard of it */
+	if (streq(worker->step, line)) /* a deferred probe that is tried again:
+					  the user has heard of it */
 		return;
 	memcpy(worker->step, line, sizeof(worker->step));
 	if (now() >= workers->deadline && !workers->hurry)
@@ -373,10 +436,11 @@ static bool hear(struct workers *workers, struct worker *worker)
 	struct message message;
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
-	/* The worker has ended. Its last message may be there all the same, so look once
-	 * more: the worker sent it after recv() found the queue empty and before recv()
-	 * looked for the end (unix_dgram_recvmsg); or it is behind ECONNRESET, which says
-	 * that the worker ended with a word of the parent unread (unix_release_sock). */
+	/* The worker has ended. Its last message may be there all the same, so
+	 * look once more: the worker sent it after recv() found the queue empty
+	 * and before recv() looked for the end (unix_dgram_recvmsg); or it is
+	 * behind ECONNRESET, which says that the worker ended with a word of the
+	 * parent unread (unix_release_sock). */
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0 || (n != sizeof(message) && worker->left))
@@ -431,13 +495,16 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 	if (locker) {
 		error_set(e, STATUS_REFUSED, "%s: %s%s", reason, locker, held);
 		error_hint(e, starts_with(locker, "leased")
-				      ? "it is released when COMMAND of that lease ends"
-				      : "try again when that process has ended; do not "
+				      ? "it is released when COMMAND of that "
+					"lease ends"
+				      : "try again when that process has ended; "
+					"do not "
 					"kill it");
 	} else if (is_leased(workers, worker)) {
 		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
 		error_hint(e,
-			   "it is released when that process ends; pid %d waits for it",
+			   "it is released when that process ends; pid %d waits "
+			   "for it",
 			   worker->pid);
 	} else if (worker->in_step) {
 		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
@@ -467,8 +534,8 @@ static void leave(struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
 
-	/* From here on the worker can neither send nor receive, and given_up() tells it
-	 * so. What it has sent before is still read. */
+	/* From here on the worker can neither send nor receive, and given_up()
+	 * tells it so. What it has sent before is still read. */
 	shutdown(worker->socket, SHUT_RDWR);
 	worker->left = true;
 	while (worker->socket >= 0 && hear(workers, worker))
@@ -492,7 +559,8 @@ static int start(struct worker *worker, const struct request *request, struct er
 	if (worker->pid == 0) {
 		if (!worker->resumed) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			if (getppid() != parent_pid) /* it died before the prctl() */
+			/* The parent died before the prctl(). */
+			if (getppid() != parent_pid)
 				_exit(STATUS_FAILED);
 		}
 		work(worker->dev, request, worker->resumed, sockets[1]);
@@ -504,7 +572,8 @@ static int start(struct worker *worker, const struct request *request, struct er
 	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
 
-/* --- groups and leases ---------------------------------------------------------- */
+/* --- groups and leases
+ * ---------------------------------------------------------- */
 
 static bool same_group(const struct worker *a, const struct worker *b)
 {
@@ -528,8 +597,8 @@ static bool set_failed(const struct workers *workers, const struct worker *worke
 	return false;
 }
 
-/* The workers of one set lock their devices one after the other, in order: else each of
- * two commands at the set could have a part of the locks. */
+/* The workers of one set lock their devices one after the other, in order: else
+ * each of two commands at the set could have a part of the locks. */
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
@@ -540,8 +609,8 @@ static bool may_start(const struct workers *workers, const struct worker *worker
 	return true;
 }
 
-/* May the parent say GO? Not before all workers of the set have ended the phase, nor when
- * one is told to stop. */
+/* May the parent say GO? Not before all workers of the set have ended the phase,
+ * nor when one is told to stop. */
 static bool may_go(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
@@ -551,7 +620,8 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 			continue;
 		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
-		/* The kernel lets one process open a group: its workers verify in turn.
+		/* The kernel lets one process open a group: its workers verify in
+		 * turn.
 		 */
 		if (same_group(other, worker) && worker->reached == PHASE_MOVED &&
 		    other->allowed == PHASE_MOVED && other->reached == PHASE_MOVED)
@@ -560,16 +630,24 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 	return true;
 }
 
+/* Tell the worker. One that cannot be told hears that nothing more comes, and
+ * stops. */
+static void tell(const struct worker *worker, char word)
+{
+	if (transmit(worker->socket, &word, 1) < 0)
+		shutdown(worker->socket, SHUT_WR);
+}
+
 static void tell_stop(struct worker *worker, char word)
 {
 	if (worker->socket < 0 || worker->allowed >= PHASE_DONE)
 		return;
-	send(worker->socket, &word, 1, MSG_NOSIGNAL);
+	tell(worker, word);
 	worker->told_to_stop = true;
 }
 
-/* All devices of the lease are ready. COMMAND waits at its gate until each worker knows
- * it: whoever is killed then, they see its end. */
+/* All devices of the lease are ready. COMMAND waits at its gate until each worker
+ * knows it: whoever is killed then, they see its end. */
 static int lease_to_command(struct workers *workers, struct error *e)
 {
 	struct lease *lease = workers->request->lease;
@@ -582,12 +660,18 @@ static int lease_to_command(struct workers *workers, struct error *e)
 		worker->allowed = PHASE_DONE;
 		worker->give_up_at = INT64_MAX;
 		if (sysfs_is_dry_run()) {
-			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
+			tell(worker, GO);
 			continue;
 		}
 		vfio_nodes_clear(&worker->nodes);
 		worker->nodes = vfio_nodes_of_group(worker->dev);
-		lease_tell(lease, worker->socket, GO);
+		if (!tell_of_command(lease, worker) && !workers->cannot_start) {
+			workers->cannot_start = true;
+			error_set(e, STATUS_FAILED,
+				  "cannot start COMMAND: a worker "
+				  "cannot be told");
+			workers->listener->failure(e);
+		}
 	}
 	workers->deadline = INT64_MAX;
 	workers->gate_is_closed = !sysfs_is_dry_run();
@@ -641,19 +725,20 @@ static void advance(struct workers *workers)
 				return;
 			}
 			worker->allowed = worker->reached;
-			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
+			tell(worker, GO);
 		}
 	}
 	if (ended) /* that stops the other workers of its group */
 		advance(workers);
 }
 
-/* --- the wait ------------------------------------------------------------------ */
+/* --- the wait ------------------------------------------------------------------
+ */
 
-/* Returns an fd to read the signals to stop from; in a lease, all that are forwarded to
- * COMMAND. They stay blocked until vfio-bind ends:
- * one that comes too late to stop anything must not hide what was done. A signal that
- * vfio-bind was started with as ignored stays ignored. */
+/* Returns an fd to read the signals to stop from; in a lease, all that are
+ * forwarded to COMMAND. They stay blocked until vfio-bind ends: one that comes
+ * too late to stop anything must not hide what was done. A signal that vfio-bind
+ * was started with as ignored stays ignored. */
 static int stop_signals(const struct request *request)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -693,8 +778,8 @@ static void interrupt(struct workers *workers, int signal)
 /* More would be too much for a time_t of 32 bits. */
 #define LONGEST_WAIT (1000 * SEC)
 
-/* Wait for a message, a signal, a reader, COMMAND's end, or until the time of a worker is
- * up. */
+/* Wait for a message, a signal, a reader, COMMAND's end, or until the time of a
+ * worker is up. */
 static void wait_for_news(const struct workers *workers, int signals)
 {
 	const struct lease *lease = workers->request->lease;
@@ -739,15 +824,16 @@ static void take_signals(struct workers *workers, int signals)
 	}
 }
 
-/* COMMAND can start, unless a signal has come before it was forked, which only the parent
- * got. */
+/* COMMAND can start, unless a signal has come before it was forked, which only
+ * the parent got. */
 static void open_gate(struct workers *workers, int signals)
 {
 	if (!workers->gate_is_closed)
 		return;
 	workers->gate_is_closed = false;
 	take_signals(workers, signals);
-	lease_open(workers->request->lease, !workers->interrupted);
+	lease_open(workers->request->lease,
+		   !workers->interrupted && !workers->cannot_start);
 }
 
 static bool all_finished(const struct workers *workers)
@@ -759,8 +845,9 @@ static bool all_finished(const struct workers *workers)
 	return true;
 }
 
-/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
- * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
+/* The worker's time is up. If it waits for GO, or is between two steps, it is not
+ * stuck: it is told to stop, and gets GRACE_STEP to send its result. Else it is
+ * left. */
 static void give_up(struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
@@ -780,8 +867,8 @@ static void give_up(struct workers *workers, struct worker *worker)
 /* With --force, who uses the devices is not worth a longer wait. */
 #define FORCED_LOOK SEC
 
-/* One look at all processes for all devices: who uses them through their host drivers.
- * What it could not see, each worker looks for itself, and tells. */
+/* One look at all processes for all devices: who uses them through their host
+ * drivers. What it could not see, each worker looks for itself, and tells. */
 static int find_holders(const struct request *request, struct holders *holders)
 {
 	_cleanup_files_ struct file_ids files = {0};
@@ -823,8 +910,8 @@ static struct workers make_workers(const struct request *request,
 	return workers;
 }
 
-/* Is there an fd for each worker? Else some of an IOMMU group could not be started, while
- * the others wait for them. */
+/* Is there an fd for each worker? Else some of an IOMMU group could not be
+ * started, while the others wait for them. */
 static int check_fds(const struct workers *workers, int signals, struct error *e)
 {
 	size_t wanted =
@@ -842,10 +929,38 @@ static int check_fds(const struct workers *workers, int signals, struct error *e
 	if (n == wanted)
 		return 0;
 	error_set(e, STATUS_REFUSED,
-		  "too few files can be open for %zu devices at once: nothing was "
+		  "too few files can be open for %zu devices at once: nothing "
+		  "was "
 		  "touched",
 		  workers->n);
 	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
+}
+
+/* Processes are known by their pids, and a worker may have to outlive its parent.
+ */
+static int check_processes(struct error *e)
+{
+	_cleanup_free_ char *self = sysfs_link("/proc", "self");
+	_cleanup_free_ char *own = sysfs_link("/proc/self/ns", "pid");
+	_cleanup_free_ char *workers = sysfs_link("/proc/self/ns", "pid_for_children");
+
+	/* The last is not there before the first child is. */
+	if ((self && atoi(self) != getpid()) || (own && !streq(own, workers))) {
+		error_set(e, STATUS_REFUSED,
+			  "/proc or its workers would be of another PID "
+			  "namespace: "
+			  "nothing was touched");
+		return error_hint(e, "unshare needs --fork and --mount-proc");
+	}
+	if (getpid() == 1 && !sysfs_is_dry_run()) {
+		error_set(e, STATUS_REFUSED,
+			  "it would be the init of a PID namespace, which ends "
+			  "only when "
+			  "its workers do, and kills them: nothing was touched");
+		return error_hint(e, "start it from another process there, that "
+				     "stays");
+	}
+	return 0;
 }
 
 /* Start nothing. */
@@ -882,7 +997,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 	_cleanup_close_ int signals = stop_signals(request);
 	struct error e;
 
-	if (check_fds(&workers, signals, &e) < 0) {
+	if (check_processes(&e) < 0 || check_fds(&workers, signals, &e) < 0) {
 		refuse_all(&workers, &e);
 	} else {
 		if (find_holders(request, &holders) == 0)
