@@ -212,7 +212,7 @@ matches() {
 	known=$(cat "$BATS_FILE_TMPDIR"/help-*)
 	# those in backquotes, and those of a call of the program
 	options=$(awk '
-		/vfio-bind (list|pin|handoff|release) / { gsub(/ --/, "`--") }
+		/vfio-bind (list|pin|handoff|release) / { sub(/ -- .*/, ""); gsub(/ --/, "`--") }
 		{
 			while (match($0, /`--[a-z-]+/)) {
 				print substr($0, RSTART + 1, RLENGTH - 1)
