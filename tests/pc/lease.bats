@@ -2,13 +2,15 @@
 # A lease with a real kernel below it: what holds the device, and who is killed. What
 # needs no kernel for that is in tests/sys/lease.bats.
 
+# sweep.bash uses what is set for it; and a COMMAND's shell knows its devices.
+# shellcheck disable=SC2016,SC2034
+
 load ../helpers
 load ../sweep
 
 : "${pid=}" "${holder=}" "${disk=}" # helpers set them
 
 # For the sweep.
-# shellcheck disable=SC2034
 TARGET=vfio-pci
 HOST_DRIVER+=(["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e)
 OPEN=/run/lease.open
@@ -25,7 +27,6 @@ teardown_file() {
 setup() {
 	rm -f "$OPEN"
 	lease=(vfio-bind handoff --force "$PCI_NIC" --)
-	# shellcheck disable=SC2016
 	user='exec vfio-open ${VFIO_BIND_NODES%% *} ${VFIO_BIND_DEVICES%% *}'
 	# It is left behind, and has the device.
 	leaving="($user hold $OPEN) & until [ -e $OPEN ]; do sleep 0.1; done"
@@ -92,7 +93,6 @@ held() {
 	local module
 	module=$(modinfo -n e1000e)
 	vfio-bind handoff --force "$NIC_BELOW" none
-	# shellcheck disable=SC2016
 	run -125 "${lease[@]}" sh -c 'rmmod e1000e; mv $0 $0.away; exit 7' "$module"
 	mv "$module.away" "$module"
 	says "vfio-bind: 0000:00:12.0: cannot bind to e1000e: "
@@ -172,8 +172,7 @@ held() {
 	says "timed out: leased to vfio-bind (pid "
 	is_home "$PCI_NIC" e1000e
 	for ((i = 0; i < 20; i++)); do
-		# shellcheck disable=SC2016
-		in_background vfio-bind handoff -t 1000 --reset=never "$VGA" -- sh -c \
+			in_background vfio-bind handoff -t 1000 --reset=never "$VGA" -- sh -c \
 			'readlink '"$(syspath "$VGA")"'/driver; echo $$; sleep 0.1; echo $$'
 	done
 	for i in "${background[@]}"; do

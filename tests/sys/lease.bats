@@ -2,6 +2,9 @@
 # A lease: COMMAND, its start, its signals and its end. It is real here, of a device that needs
 # no move: without a driver and parked, as its record says that it was before.
 
+# Much of it is for the shell of a COMMAND.
+# shellcheck disable=SC2016,SC2030,SC2031
+
 load sys
 
 LOCK=/run/vfio-bind/lock/pci:0000:00:10.0 RECORD=/run/vfio-bind/record/pci:0000:00:10.0
@@ -180,7 +183,6 @@ vfio-bind: COMMAND ended with status 7" ]]
 
 @test "what COMMAND gets is what vfio-bind got" {
 	promise "its arguments, byte for byte, and it is no shell's"
-	# shellcheck disable=SC2016
 	leased 0 $'-n|--|-d|y|a\nb|\e[0m|*|$HOME||' printf '%s|' -n -- -d y $'a\nb' $'\e[0m' '*' '$HOME' ''
 	parked
 	expect 0 "printf '%s|' 00:11.1
@@ -203,7 +205,6 @@ vfio-bind: COMMAND ended with status 7" ]]
 	)
 
 	promise "its files, folder and umask, what is blocked and ignored"
-	# shellcheck disable=SC2016
 	local look setup='exec 5</etc/hostname 3>&- 4>&- 6<&- 7>&- 8<&- 9<&-; umask 027; trap "" USR1; '
 	look='for fd in 0 1 2 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || echo $fd $(readlink /proc/$$/fd/$fd); done
 		pwd -P; umask; cat <&5
@@ -297,7 +298,6 @@ vfio-bind: COMMAND ended with status 7" ]]
 }
 
 @test "at a terminal COMMAND is the job" {
-	# shellcheck disable=SC2016
 	local job='trap "n=\$((n + 1))" INT; trap "echo BACK" CONT; echo READY
 		until [ "$n" ]; do sleep 100 & wait $!; done
 		sleep 0.3; test -e '$RECORD' && echo CLEAN$n; exit 3'
@@ -309,7 +309,6 @@ vfio-bind: COMMAND ended with status 7" ]]
 	JOB=$job env --default-signal=INT,QUIT script -qfc 'bash --norc --noprofile --noediting -i' /dev/null <"$MADE_UP/keys" \
 		>>"$told" 3>&- 4>&- &
 	exec 9>"$MADE_UP/keys"
-	# shellcheck disable=SC2016
 	echo 'stty -echo; vfio-bind handoff 00:10.0 none -- sh -c "$JOB"' >&9
 	await grep -q READY$'\r' "$told"
 	printf '\x1a' >&9
@@ -474,7 +473,6 @@ vf_of_vfio() {
 }
 
 # A COMMAND that leaves one that holds it, and ends.
-# shellcheck disable=SC2016
 LEAVING='sleep 600 </dev/full & until [ "$(readlink /proc/$!/fd/0)" = /dev/full ]; do :; done; exit 3'
 
 # start_vf COMMAND...: a lease of it.
