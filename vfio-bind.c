@@ -388,6 +388,7 @@ static int find_lease(void)
 	struct error e, found;
 	int status = 0;
 
+	lease_begin(&arg_lease);
 	if (lease_find(&arg_lease, &status, &found) < 0) {
 		error_set(&e, STATUS_USAGE, "%s: nothing was touched", found.text);
 		fail(NULL, &e);
@@ -772,7 +773,6 @@ int main(int argc, char **argv)
 	_cleanup_free_ char *format_of_help = copy(getenv("ARGP_HELP_FMT"));
 
 	open_standard_fds();
-	lease_begin(&arg_lease);
 	atexit(end_output);
 	argp_err_exit_status = lease_at < argc ? STATUS_OF_LEASE : STATUS_USAGE;
 	/* Wide enough for argp's "Try ..." to stand on one line. What the environment

@@ -33,7 +33,6 @@ void lease_begin(struct lease *lease)
 	for (size_t i = 0; i < ARRAY_SIZE(changed); i++)
 		sigaction(changed[i], NULL, &lease->actions[i]);
 	sigprocmask(SIG_SETMASK, NULL, &lease->mask);
-	signal(SIGCHLD, SIG_DFL);
 }
 
 static void restore_signals(const struct lease *lease)
@@ -182,6 +181,7 @@ int lease_fork(struct lease *lease, struct error *e)
 	if (pipe2(gate, O_CLOEXEC) < 0)
 		return error_set(e, STATUS_FAILED, "cannot start COMMAND: %s",
 				 strerror(errno));
+	signal(SIGCHLD, SIG_DFL); /* ignored, COMMAND's status would be lost */
 	lease->pid = fork();
 	if (lease->pid == 0) {
 		close(gate[1]);

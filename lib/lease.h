@@ -35,8 +35,7 @@ struct lessee {
 };
 
 /* Keep what COMMAND shall find as vfio-bind found it. To be called before anything that
- * changes a signal. Later a SIGCHLD that was ignored is not, or COMMAND's status would be
- * lost. */
+ * changes a signal. */
 void lease_begin(struct lease *lease);
 
 /* Find COMMAND as execvp(3) does. Returns 0, or -1 with @e and *@exit_status, of

@@ -90,6 +90,7 @@ worker() {
 teardown() {
 	[[ ! ${command-} ]] || kill -KILL "$command" 2>/dev/null || :
 	pkill -KILL -x sleep || :
+	rm -f "$MADE_UP/dev/vfio/devices/vfio0"
 	let_go
 	await nobody_works
 }
