@@ -464,6 +464,56 @@ vfio-bind: COMMAND was killed by SIGTERM"
 	home
 }
 
+# injected WHAT ARGUMENT...: a lease in which strace, with these arguments, does WHAT; then COMMAND
+# has run whole or not at all, and a release ends well, if it is needed.
+injected() {
+	parked
+	rm -f "$MADE_UP/ran"
+	status=0
+	strace -q -o "$MADE_UP/trace" "${@:2}" vfio-bind handoff 00:10.0 none -- \
+		sh -c 'echo begin >>/run/made-up/ran; echo end >>/run/made-up/ran; exit 7' \
+		>"$MADE_UP/output" 2>&1 || status=$?
+	await nobody_works
+	[[ ! -e $MADE_UP/ran || $(<"$MADE_UP/ran") == begin$'\n'end ]] &&
+		{ [[ ! -e $RECORD ]] || vfio-bind release 00:10.0; } && home || {
+		echo "$1: status $status, it said $(<"$MADE_UP/output"), COMMAND did $(<"$MADE_UP/ran")"
+		return 1
+	}
+}
+
+@test "one alone is killed, at whatever call: COMMAND runs whole or not at all, and a release ends well" {
+	local call calls when killed=0 taken=0
+
+	promise "vfio-bind: at every ninth of its calls"
+	# Each as the so manyth of its name.
+	injected counted -e trace=all
+	mapfile -t calls < <(sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$MADE_UP/trace" |
+		awk -v first=$((RANDOM % 9)) '$1 !~ /^exit/ && NR > 1 { n[$1]++; if (NR % 9 == first) print $1, n[$1] }')
+	for call in "${calls[@]}"; do
+		read -r call when <<<"$call"
+		injected "killed at $call $when" -e trace="$call" -e inject="$call:signal=KILL:when=$when"
+		((status != 137)) || killed=$((killed + 1))
+	done
+	echo "killed at $killed of ${#calls[@]}"
+	((killed > 20 && killed * 10 > ${#calls[@]} * 8))
+
+	promise "its worker: at each of the calls that it alone makes"
+	killed=0
+	for call in flock ftruncate pwrite64 recvmsg unlink; do
+		for ((when = 1; ; when++)); do
+			injected "killed at $call $when" -f -e trace=$call -e inject=$call:signal=KILL:when=$when
+			grep -q "killed by SIGKILL" "$MADE_UP/trace" || break
+			killed=$((killed + 1))
+			echo "killed at $call $when: status $status, it said $(<"$MADE_UP/output")"
+			[[ $status == 7 || $status == 125 ]]
+			((status != 7)) || taken=$((taken + 1))
+		done
+		((status == 7))
+	done
+	# Whoever takes over is killed at the same call, too, where there is one.
+	((killed > 10 && taken > 0))
+}
+
 # A VF of a PF that VFIO has: its home is VFIO. /dev/full stands for its node.
 VF=$PCI/0000:00:05.2
 
