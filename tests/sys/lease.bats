@@ -474,11 +474,10 @@ injected() {
 		sh -c 'echo begin >>/run/made-up/ran; echo end >>/run/made-up/ran; exit 7' \
 		>"$MADE_UP/output" 2>&1 || status=$?
 	await nobody_works
-	[[ ! -e $MADE_UP/ran || $(<"$MADE_UP/ran") == begin$'\n'end ]] &&
-		{ [[ ! -e $RECORD ]] || vfio-bind release 00:10.0; } && home || {
-		echo "$1: status $status, it said $(<"$MADE_UP/output"), COMMAND did $(<"$MADE_UP/ran")"
-		return 1
-	}
+	echo "$1: status $status, it said $(<"$MADE_UP/output")"
+	[[ ! -e $MADE_UP/ran || $(<"$MADE_UP/ran") == begin$'\n'end ]]
+	[[ ! -e $RECORD ]] || vfio-bind release 00:10.0
+	home
 }
 
 @test "one alone is killed, at whatever call: COMMAND runs whole or not at all, and a release ends well" {
@@ -504,7 +503,6 @@ injected() {
 			injected "killed at $call $when" -f -e trace=$call -e inject=$call:signal=KILL:when=$when
 			grep -q "killed by SIGKILL" "$MADE_UP/trace" || break
 			killed=$((killed + 1))
-			echo "killed at $call $when: status $status, it said $(<"$MADE_UP/output")"
 			[[ $status == 7 || $status == 125 ]]
 			((status != 7)) || taken=$((taken + 1))
 		done
