@@ -222,8 +222,8 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 	if (pid < 0 || (pid && pid == except))
 		return NULL;
 	who = pid ? sysfs_process_name(pid)
-		  : copy("another process"); /* of another PID namespace: /proc/locks
-						does not show it */
+		  : copy("another process"); /* of another PID namespace: /proc/locks does
+						not show it */
 	if (!who)
 		who = format("a child of process %d, which has ended", pid);
 	lease = read_lease(fd);

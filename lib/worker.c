@@ -153,8 +153,8 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 	return true;
 }
 
-/* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD
- * is ignored. */
+/* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD is
+ * ignored. */
 static void tell_end(const struct worker *worker, struct error *e)
 {
 	enum status unknown = may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED;
@@ -214,8 +214,8 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 		      const char *line)
 {
 	worker->in_step = true;
-	if (streq(worker->step, line)) /* a deferred probe that is tried again:
-					  the user has heard of it */
+	if (streq(worker->step, line)) /* a deferred probe that is tried again: the user
+					  has heard of it */
 		return;
 	memcpy(worker->step, line, sizeof(worker->step));
 	if (now() >= workers->deadline && !workers->hurry)
@@ -229,11 +229,10 @@ static bool hear(struct workers *workers, struct worker *worker)
 	struct message message;
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 
-	/* The worker has ended. Its last message may be there all the same, so
-	 * look once more: the worker sent it after recv() found the queue empty
-	 * and before recv() looked for the end (unix_dgram_recvmsg); or it is
-	 * behind ECONNRESET, which says that the worker ended with a word of the
-	 * parent unread (unix_release_sock). */
+	/* The worker has ended. Its last message may be there all the same, so look once
+	 * more: the worker sent it after recv() found the queue empty and before recv()
+	 * looked for the end (unix_dgram_recvmsg); or it is behind ECONNRESET, which says
+	 * that the worker ended with a word of the parent unread (unix_release_sock). */
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0 || (n != sizeof(message) && worker->left))
@@ -327,8 +326,8 @@ static void leave(struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
 
-	/* From here on the worker can neither send nor receive, and given_up()
-	 * tells it so. What it has sent before is still read. */
+	/* From here on the worker can neither send nor receive, and given_up() tells it
+	 * so. What it has sent before is still read. */
 	shutdown(worker->socket, SHUT_RDWR);
 	worker->left = true;
 	while (worker->socket >= 0 && hear(workers, worker))
@@ -413,8 +412,7 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 			continue;
 		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
-		/* The kernel lets one process open a group: its workers verify in
-		 * turn.
+		/* The kernel lets one process open a group: its workers verify in turn.
 		 */
 		if (same_group(other, worker) && worker->reached == PHASE_MOVED &&
 		    other->allowed == PHASE_MOVED && other->reached == PHASE_MOVED)
@@ -423,8 +421,7 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 	return true;
 }
 
-/* Tell the worker. One that cannot be told hears that nothing more comes, and
- * stops. */
+/* Tell the worker. One that cannot be told hears that nothing more comes, and stops. */
 static void tell(const struct worker *worker, char word)
 {
 	if (message_send(worker->socket, &word, 1) < 0)
@@ -471,20 +468,19 @@ static int lease_to_command(struct workers *workers, struct error *e)
 	return 0;
 }
 
-/* Returns whether there is a COMMAND to go on with. */
-static bool begin_lease(struct workers *workers)
+/* Should there be no COMMAND to go on with, all devices go back. */
+static void begin_lease(struct workers *workers)
 {
 	_cleanup_free_ char *line = lease_line(workers->request->lease);
 	struct error e;
 
 	if (lease_to_command(workers, &e) == 0) {
 		workers->listener->step(line);
-		return true;
+		return;
 	}
 	workers->listener->failure(&e);
 	for (size_t i = 0; i < workers->n; i++)
 		tell_stop(&workers->worker[i], STOP_NO_COMMAND);
-	return false;
 }
 
 /* Start each worker, say GO to it or tell it to stop, if it is time for that. */
@@ -525,8 +521,7 @@ static void advance(struct workers *workers)
 		advance(workers);
 }
 
-/* --- the wait ------------------------------------------------------------------
- */
+/* --- the wait ------------------------------------------------------------------ */
 
 /* Returns an fd to read the signals to stop from; in a lease, all that are
  * forwarded to COMMAND. They stay blocked until vfio-bind ends: one that comes
@@ -638,9 +633,8 @@ static bool all_finished(const struct workers *workers)
 	return true;
 }
 
-/* The worker's time is up. If it waits for GO, or is between two steps, it is not
- * stuck: it is told to stop, and gets GRACE_STEP to send its result. Else it is
- * left. */
+/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
+ * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
 static void give_up(struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
@@ -660,8 +654,8 @@ static void give_up(struct workers *workers, struct worker *worker)
 /* With --force, who uses the devices is not worth a longer wait. */
 #define FORCED_LOOK SEC
 
-/* One look at all processes for all devices: who uses them through their host
- * drivers. What it could not see, each worker looks for itself, and tells. */
+/* One look at all processes for all devices: who uses them through their host drivers.
+ * What it could not see, each worker looks for itself, and tells. */
 static int find_holders(const struct request *request, struct holders *holders)
 {
 	_cleanup_files_ struct file_ids files = {0};
@@ -703,8 +697,8 @@ static struct workers make_workers(const struct request *request,
 	return workers;
 }
 
-/* Is there an fd for each worker? Else some of an IOMMU group could not be
- * started, while the others wait for them. */
+/* Is there an fd for each worker? Else some of an IOMMU group could not be started, while
+ * the others wait for them. */
 static int check_fds(const struct workers *workers, int signals, struct error *e)
 {
 	size_t wanted =
@@ -729,8 +723,7 @@ static int check_fds(const struct workers *workers, int signals, struct error *e
 	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
 }
 
-/* Processes are known by their pids, and a worker may have to outlive its parent.
- */
+/* Processes are known by their pids, and a worker may have to outlive its parent. */
 static int check_processes(struct error *e)
 {
 	_cleanup_free_ char *self = sysfs_link("/proc", "self");
