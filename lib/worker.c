@@ -70,8 +70,6 @@ struct workers {
 	bool hurry; /* a second signal has come: the parent waits for no worker */
 };
 
-/* --- the parent ---------------------------------------------------------------- */
-
 static void finish(const struct workers *workers, struct worker *worker,
 		   const struct error *result)
 {
@@ -364,8 +362,7 @@ static int start(struct worker *worker, const struct request *request, struct er
 	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
 
-/* --- groups and leases
- * ---------------------------------------------------------- */
+/* --- groups and leases ---------------------------------------------------------- */
 
 static bool same_group(const struct worker *a, const struct worker *b)
 {
