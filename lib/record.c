@@ -238,6 +238,12 @@ char *record_lease(const struct device *dev)
 	return fd < 0 ? NULL : read_lease(fd);
 }
 
+/* An ordinary user may not read records, and is told nothing of them. */
+static bool is_forbidden(int err)
+{
+	return err == EACCES && geteuid() != 0;
+}
+
 /* The file's text; NULL with errno. */
 static char *read_file(const char *path)
 {
@@ -247,7 +253,7 @@ static char *read_file(const char *path)
 	int err = errno;
 
 	if (!file) {
-		if (err != EACCES) /* an ordinary user's */
+		if (!is_forbidden(err))
 			sysfs_note_unread(path);
 		return NULL;
 	}
@@ -284,7 +290,7 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 	_cleanup_free_ char *text = read_file(path);
 	struct record found;
 
-	if (!text && (errno == ENOENT || (errno == EACCES && sysfs_is_dry_run())))
+	if (!text && (errno == ENOENT || is_forbidden(errno)))
 		return 0;
 	if (!text) /* as if it were none, the next command would overwrite it */
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,

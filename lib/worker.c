@@ -260,7 +260,7 @@ static bool hear(struct workers *workers, struct worker *worker)
 		hear_held(workers, worker, message.error.text);
 		break;
 	case WHAT_RESULT:
-		waitpid(worker->pid, NULL, 0); /* it has let its lock go before */
+		reap(worker->pid); /* it has let its lock go before */
 		finish(workers, worker, &message.error);
 		break;
 	}
