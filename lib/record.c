@@ -225,7 +225,7 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 		  : copy("another process"); /* of another PID namespace: /proc/locks does
 						not show it */
 	if (!who)
-		who = format("a child of process %d, which has ended", pid);
+		who = format("process %d, which has ended and left it to another", pid);
 	lease = read_lease(fd);
 	return lease ? format("leased to %s by %s", lease, who)
 		     : format("locked by %s", who);
