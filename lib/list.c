@@ -117,6 +117,11 @@ static char *cell_holder(const struct row *row)
 	return text || row->all_seen ? text : copy("?");
 }
 
+static char *cell_lease(const struct row *row)
+{
+	return record_lease(&row->dev);
+}
+
 static char *cell_modalias(const struct row *row)
 {
 	return sysfs_read_at(row->dir, "modalias");
@@ -176,6 +181,7 @@ static const struct column {
 	{"USE", "its interfaces, disks and other nodes", cell_use, false, 0},
 	{"HOLDER", "processes that have it open, through VFIO or its host driver",
 	 cell_holder, false, 0},
+	{"LEASE", "COMMAND that it is leased to", cell_lease, false, 0},
 	{"ID", "PCI vendor and device id", cell_id, false, 0},
 	{"CLASS", "PCI class and subclass", cell_class, false, 0},
 	{"PF", "the PF of this VF", cell_pf, false, 0},
