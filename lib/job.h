@@ -2,6 +2,7 @@
 /* What is asked of a device, and what is known of it on the way. */
 #pragma once
 
+#include "boot.h"
 #include "record.h"
 #include "vfio.h"
 
@@ -13,7 +14,10 @@ struct request {
 	const struct devices *devices; /* all devices of the command */
 	const char *driver;	       /* NULL: the VFIO driver of the device's bus */
 	enum reset reset;
-	bool only_recorded; /* release only what vfio-bind has a record of */
+	bool only_recorded; /* release only what vfio-bind has a record of, or with @boot
+			       what is one of the @pins */
+	bool boot;	    /* a pin: at every boot, too; a release: from now on, too */
+	const struct boot_pins *pins; /* in a release: as they were before it; or NULL */
 	bool force;	  /* do not look whether the host uses the device, nor whether the
 			     driver is for it */
 	int64_t deadline; /* monotonic ns */
@@ -21,6 +25,11 @@ struct request {
 	 * the workers; NULL: it has not looked. */
 	const struct holders *holders;
 };
+
+static inline bool pins_for_boot(const struct request *request)
+{
+	return request->boot && request->command == COMMAND_PIN;
+}
 
 /* How far a command has come with its device. */
 enum phase {
@@ -55,6 +64,7 @@ struct job {
 	char *driver;	      /* that the user asks for; NULL: none */
 	struct record record; /* as the command found it */
 	bool has_record;
-	int lock;  /* the device's, or -1 */
-	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
+	bool pinned; /* a pin --boot: as it is already */
+	int lock;    /* the device's, or -1 */
+	int guard;   /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
 };

@@ -18,6 +18,10 @@
 #define DIR_OF_ALL "/run/vfio-bind"
 #define DIR_OF_LOCKS DIR_OF_ALL "/lock"
 #define DIR_OF_RECORDS DIR_OF_ALL "/record"
+#define LOCK_OF_BOOT DIR_OF_LOCKS "/boot"
+
+/* Between two tries to get a lock that must not be waited for beyond a deadline. */
+#define LOCK_PAUSE (5 * MSEC)
 
 void record_clear(struct record *record)
 {
@@ -157,6 +161,26 @@ int record_lock(const struct device *dev, int *lock, struct error *e)
 	return 0;
 }
 
+int record_lock_boot(int64_t deadline, int *lock, struct error *e)
+{
+	int64_t until = now() + SEC;
+
+	if (sysfs_is_dry_run())
+		return 0;
+	if (make_directories(e) < 0 || (*lock = open_lock(LOCK_OF_BOOT, e)) < 0)
+		return -1;
+	if (until < deadline)
+		until = deadline;
+	while (flock(*lock, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || now() >= until)
+			return error_set(e, STATUS_FAILED,
+					 "cannot lock what is pinned at boot: %s",
+					 strerror(errno));
+		sleep_for(LOCK_PAUSE);
+	}
+	return 0;
+}
+
 int record_open_group_lock(const char *number, struct error *e)
 {
 	_cleanup_free_ char *path = format(DIR_OF_LOCKS "/iommu_group:%s", number);
@@ -209,34 +233,11 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 	return format("%s (pid %d)", comm ? comm : "?", pid);
 }
 
-/* The file's text; NULL with errno. */
-static char *read_file(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	char *text = NULL;
-	size_t size = 0;
-	int err = errno;
-
-	if (!file) {
-		if (err != EACCES) /* an ordinary user's */
-			sysfs_note_unread(path);
-		return NULL;
-	}
-	if (getdelim(&text, &size, '\0', file) < 0 || ferror(file)) {
-		err = errno;
-		free(text);
-		text = ferror(file) ? NULL : copy("");
-	}
-	fclose(file);
-	errno = err;
-	return text;
-}
-
 int record_read(const struct device *dev, const struct binding *is, struct record *record,
 		struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
-	_cleanup_free_ char *text = read_file(path);
+	_cleanup_free_ char *text = sysfs_read_file(path);
 	struct record found;
 
 	if (!text && (errno == ENOENT || (errno == EACCES && sysfs_is_dry_run())))

@@ -99,6 +99,28 @@ char *sysfs_link(const char *dir, const char *link)
 	return sysfs_link_at(AT_FDCWD, path);
 }
 
+char *sysfs_read_file(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t size = 0;
+	int err = errno;
+
+	if (!file) {
+		if (err != EACCES) /* an ordinary user's */
+			sysfs_note_unread(path);
+		return NULL;
+	}
+	if (getdelim(&text, &size, '\0', file) < 0 || ferror(file)) {
+		err = errno;
+		free(text);
+		text = ferror(file) ? NULL : copy("");
+	}
+	fclose(file);
+	errno = err;
+	return text;
+}
+
 char *sysfs_process(pid_t pid)
 {
 	_cleanup_free_ char *dir = format("/proc/%d", pid);

@@ -223,8 +223,9 @@ static void hear_death(const struct workers *workers, struct worker *worker)
 		  WIFSIGNALED(status) ? " by SIG" : "",
 		  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
 	if (may_have_written(worker))
-		error_hint(&e, "to put it back: vfio-bind release %s/%s",
-			   worker->dev->bus, worker->dev->name);
+		error_hint(&e, "to put it back: vfio-bind release %s%s/%s",
+			   workers->request->boot ? "--boot " : "", worker->dev->bus,
+			   worker->dev->name);
 	finish(workers, worker, &e);
 }
 
