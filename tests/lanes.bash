@@ -30,6 +30,7 @@ board-nogroup *
 board-nogroup-sanitized *
 pc-6.1-noiommu *
 pc-6.12-noiommu *
+pc-6.12-boot *
 host *
 host-sanitized *
 '

@@ -265,7 +265,7 @@ echo > $NVME/driver_override" release -n 00:10.0
 	mkdir $RULES
 	vfio_bind pin --boot 00:10.0 auto
 	[[ $status == 1 && $output == *"cannot read $RULES: Is a directory"* ]]
-	flagged "$NVME" ''
+	flagged "$NVME" "(null)"
 }
 
 # What the kernel answers when the flag is put back is for tests/pc/boot.bats.
@@ -273,7 +273,7 @@ echo > $NVME/driver_override" release -n 00:10.0
 	local command
 	modules
 	for command in 'mount -o remount,bind,ro /etc/udev/rules.d' \
-		'mount -t tmpfs -o size=4k,mode=755 full /etc/udev/rules.d && head -c 4096 /dev/zero >/etc/udev/rules.d/x'; do
+		'mount -t tmpfs -o size=4k,mode=755 full /etc/udev/rules.d && printf %4096s >/etc/udev/rules.d/x'; do
 		# shellcheck disable=SC2016
 		run unshare -m bash -c 'mount --bind /etc/udev/rules.d /etc/udev/rules.d && '"$command"' &&
 			vfio-bind pin --boot 00:10.0 auto; status=$?; [[ ! -e '$RULES'.new ]] || echo left; exit $status'
