@@ -61,6 +61,7 @@ use_lane() {
 	case $lane in
 	host*) variables+=("VFIO_BIND=$build/vfio-bind") ;;
 	pc-6.1) variables+=(STRIDE=6) ;;
+	pc-6.12-boot) variables+=("COLDPLUGS=${COLDPLUGS:-1}") ;;
 	esac
 }
 

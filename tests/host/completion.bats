@@ -13,10 +13,10 @@ setup_file() {
 }
 
 # vfio-bind, with a machine's devices, some of each kind, for list -nro COLUMN[,COLUMN]
-# [--taken] [DEVICE].
+# [--taken|--boot] [DEVICE].
 # shellcheck disable=SC2317 # the completion calls it
 vfio-bind() {
-	local columns=$3 taken='' device='' word bus name driver is_taken help
+	local columns=$3 taken='' device='' word bus name driver is help
 	if [[ ${*: -1} == --help ]]; then
 		IFS= read -rd '' help <"$BATS_FILE_TMPDIR/help-${*:1:$#-1}"
 		echo "$help"
@@ -24,11 +24,11 @@ vfio-bind() {
 	fi
 	[[ $1 == list && $2 == -nro ]] || return 2
 	for word in "${@:4}"; do
-		if [[ $word == --taken ]]; then taken=y; else device=$word; fi
+		if [[ $word == --* ]]; then taken=${word#--}; else device=$word; fi
 	done
-	while read -r bus name driver is_taken; do
+	while read -r bus name driver is; do
 		[[ $driver != - ]] || driver=''
-		if [[ $taken && ! $is_taken || $device && $device != "$name" ]]; then continue; fi
+		if [[ $taken && " $is " != *" $taken "* || $device && $device != "$name" ]]; then continue; fi
 		case $columns in
 		DEVICE) echo "$name" ;;
 		BUS) echo "$bus" ;;
@@ -39,12 +39,12 @@ vfio-bind() {
 		esac
 	done <<-END
 		amba fff35000.rtc rtc-pl031
-		pci 0000:01:00.0 vfio-pci taken
+		pci 0000:01:00.0 vfio-pci taken boot
 		pci 0000:01:00.1 -
 		pci 0000:02:00.0 e1000e
 		platform fff50000.ethernet calxedaxgmac
 		platform fff51000.ethernet vfio-platform taken
-		spi spi0.0 spidev
+		spi spi0.0 spidev boot
 	END
 }
 
@@ -130,7 +130,8 @@ options_of() {
 		offers "vfio-bind ${command:+$command }--" "${options[@]}"
 	done
 	offers 'vfio-bind pin --ti' --timeout=
-	offers 'vfio-bind pin --fo'
+	offers 'vfio-bind pin --fo' --force
+	offers 'vfio-bind list --fo'
 	offers 'vfio-bind --ver' --version
 
 	promise "devices, whose names have colons"
@@ -153,6 +154,8 @@ options_of() {
 	offers 'vfio-bind release platform/' platform/fff51000.ethernet
 	offers 'vfio-bind release --all '
 	offers 'vfio-bind release -va '
+	offers 'vfio-bind release --boot ' 0000:01:00.0 spi0.0
+	offers 'vfio-bind release --boot --all '
 
 	promise "the second operand is a driver for the first"
 	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none
