@@ -31,8 +31,8 @@ char *sysfs_link(const char *dir, const char *link);
 char *sysfs_read_at(int dir, const char *attr);
 char *sysfs_link_at(int dir, const char *link);
 
-/* All of a file that is no attribute, wherever it is; NULL with errno. EACCES is not noted: an
- * ordinary user may not read all that root has written. */
+/* All of a file that is no attribute, wherever it is; NULL with errno. EACCES is not
+ * noted: an ordinary user may not read all that root has written. */
 char *sysfs_read_file(const char *path);
 
 /* Reads one attribute of many directories in a child, ahead of who asks for the values.

@@ -14,7 +14,7 @@ load ../sweep
 RULES=/etc/udev/rules.d/10-vfio-bind.rules
 PINNED=pci/0000:00:13.3
 SISTERS=("$PCI_NIC" "$NIC_BELOW" pci/0000:00:13.{0..2} pci/0000:00:13.{4..7})
-for device in "$PINNED" "${SISTERS[@]}"; do HOST_DRIVER[$device]=e1000e; done
+for device in "$PINNED" "${SISTERS[@]}"; do HOST_DRIVER["$device"]=e1000e; done
 
 setup_file() {
 	mkdir -p "${RULES%/*}"

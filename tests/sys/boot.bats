@@ -2,7 +2,8 @@
 # What is pinned at boot: the file, what is said of it, and what list tells. What udev makes of
 # it is for tests/pc/boot.bats and tests/board/coldplug.bats.
 
-# shellcheck disable=SC2154 # sys.bash sets holder
+# The $ of a rule are udev's.
+# shellcheck disable=SC2016,SC2154
 load sys
 
 RULES=/etc/udev/rules.d/10-vfio-bind.rules
@@ -172,7 +173,7 @@ vfio-bind: 0000:00:10.0: $AGAIN" release -n 00:10.0
 	promise "a driver that is built in, with a folder in /sys/module or without"
 	expect 3 "vfio-bind: 0000:00:10.0: its driver nvme is built into the kernel and has it before any pin
 vfio-bind: hint: --force pins it all the same, which helps once that driver is a module" pin --boot 00:10.0 auto
-	link $DRIVERS/nvme/module /sys/module/nvme
+	link "$DRIVERS/nvme/module" /sys/module/nvme
 	folder /sys/module/nvme
 	expect 3 "vfio-bind: 0000:00:10.0: its driver nvme is built into the kernel and has it before any pin
 vfio-bind: hint: --force pins it all the same, which helps once that driver is a module" pin --boot 00:10.0 auto
@@ -357,7 +358,7 @@ fff51000.ethernet none" list --boot -nro DEVICE,BOOT
 	[[ ${output%%$'\n'*} == "DEVICE"*"BUS"*"MODEL"*"BOOT" ]]
 	echo "- another card in its place, and none"
 	attribute "$NVME/modalias" pci:v00001B36d00000011sv00000000sd00000000bc01sc08i02
-	none $PCI/0000:00:05.1 /sys/bus/pci/devices/0000:00:05.1
+	none "$PCI/0000:00:05.1" /sys/bus/pci/devices/0000:00:05.1
 	expect 0 "0000:00:05.1 none? 
 0000:00:10.0 vfio-pci? $NVME
 fff51000.ethernet none /sys/devices/platform/fff51000.ethernet" list --boot -nro DEVICE,BOOT,PATH
