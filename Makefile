@@ -51,6 +51,10 @@ $(UNITS): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(filter $(BUILD)/lib/%,$(OBJ
 check:
 	tests/check
 
+# Real boots, beside make check.
+check-boot:
+	tests/boot/check
+
 check-fast:
 	tests/fast $(BUILD)
 
@@ -89,5 +93,5 @@ dist:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools unit check check-fast sanitize coverage demo bench lint install uninstall \
+.PHONY: all tools unit check check-boot check-fast sanitize coverage demo bench lint install uninstall \
 	dist clean
