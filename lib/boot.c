@@ -250,11 +250,13 @@ int boot_read(struct boot_pins *pins, struct error *e)
 	_cleanup_free_ char *ours = NULL;
 
 	*pins = (struct boot_pins){0};
-	if (!text)
-		return errno == ENOENT
-			       ? 0
-			       : error_set(e, STATUS_FAILED, "cannot read " RULES ": %s",
-					   strerror(errno));
+	if (!text && errno == ENOENT)
+		return 0;
+	if (!text) {
+		error_set(e, STATUS_FAILED, "cannot read " RULES ": %s", strerror(errno));
+		IGNORE(sysfs_check_read(e)); /* the same, if it was noted */
+		return -1;
+	}
 	for (char *rest = lines, *line; (line = strsep(&rest, "\n")) != NULL;)
 		parse_line(pins, line);
 	ours = text_of(pins);
@@ -293,7 +295,7 @@ static int sync_folder_of(const char *path)
 static int write_file(const char *path, const char *text)
 {
 	_cleanup_close_ int fd =
-		open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+		open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	size_t length = strlen(text);
 
 	if (fd < 0)
@@ -310,9 +312,12 @@ static int put(const char *path, const char *text, struct error *e)
 {
 	_cleanup_free_ char *temporary = format("%s.new", path);
 	_cleanup_free_ char *present = sysfs_read_file(path);
+	bool is_read = present || errno == ENOENT;
 	int err;
 
-	if ((present || errno == ENOENT) && streq(present, text))
+	if (!sysfs_is_dry_run())
+		unlink(temporary); /* left by one that was killed as it wrote */
+	if (is_read && streq(present, text))
 		return 0;
 	announce(path, text);
 	if (sysfs_is_dry_run())

@@ -172,10 +172,14 @@ int record_lock_boot(int64_t deadline, int *lock, struct error *e)
 	if (until < deadline)
 		until = deadline;
 	while (flock(*lock, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK || now() >= until)
+		if (errno != EWOULDBLOCK)
 			return error_set(e, STATUS_FAILED,
-					 "cannot lock what is pinned at boot: %s",
+					 "cannot lock " LOCK_OF_BOOT ": %s",
 					 strerror(errno));
+		if (now() >= until)
+			return error_set(e, STATUS_FAILED,
+					 "timed out: another command is changing what is "
+					 "pinned at boot");
 		sleep_for(LOCK_PAUSE);
 	}
 	return 0;

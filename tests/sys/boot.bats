@@ -253,6 +253,14 @@ vfio-bind: hint: move what is yours to a file of another name, remove this one, 
 echo > $NVME/driver_override" release -n 00:10.0
 	done
 
+	promise "another command changes it: it is waited for, not for ever"
+	modules
+	record pci:0000:00:12.0 "$NIC"
+	hold /run/vfio-bind/lock/boot flock -F /run/vfio-bind/lock/boot
+	expect 1 "vfio-bind: timed out: another command is changing what is pinned at boot" \
+		release --boot -t 0.01 00:10.0
+	let_go
+
 	promise "an empty file is as none; what a killed one has left is no obstacle"
 	modules
 	changing
@@ -264,6 +272,8 @@ echo > $NVME/driver_override" release -n 00:10.0
 	promise "it cannot be read"
 	changing
 	mkdir $RULES
+	expect 1 "vfio-bind: cannot read $RULES: Is a directory
+?" list -nro BOOT 00:10.0
 	vfio_bind pin --boot 00:10.0 auto
 	[[ $status == 1 && $output == *"cannot read $RULES: Is a directory"* ]]
 	flagged "$NVME" "(null)"
