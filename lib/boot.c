@@ -316,7 +316,7 @@ static int put(const char *path, const char *text, struct error *e)
 	int err;
 
 	if (!sysfs_is_dry_run())
-		unlink(temporary); /* left by one that was killed as it wrote */
+		unlink(temporary); /* left by one that was killed, or failed */
 	if (is_read && streq(present, text))
 		return 0;
 	announce(path, text);
@@ -329,7 +329,6 @@ static int put(const char *path, const char *text, struct error *e)
 		return 0;
 	error_set(e, STATUS_FAILED, "cannot %s %s: %s", text ? "write" : "remove", path,
 		  strerror(errno));
-	unlink(temporary);
 	return -1;
 }
 

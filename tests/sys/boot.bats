@@ -428,4 +428,13 @@ echo > /sys/devices/platform/fff51000.ethernet/driver_override" release --boot -
 	[[ $status != 0 && $output == "vfio-bind: 0000:00:10.0: cannot write $DRACUT: Read-only file system;"* ]]
 	no_file
 	[[ ! -e $DRACUT ]]
+
+	promise "nor if the rules cannot be written"
+	modules
+	with_tools dracut
+	mkdir /etc/dracut.conf.d
+	run unshare -m bash -c "mount --bind /etc/udev/rules.d /etc/udev/rules.d &&
+		mount -o remount,bind,ro /etc/udev/rules.d && exec vfio-bind pin --boot 00:10.0 auto"
+	[[ $status != 0 && $output == "vfio-bind: 0000:00:10.0: cannot write $RULES: Read-only file system;"* ]]
+	[[ ! -e $DRACUT ]]
 }
