@@ -111,16 +111,14 @@ bool boot_find_name(const struct boot_pins *pins, const char *name, struct devic
 static char *guard_of(const struct device *dev)
 {
 	char *guard = sysfs_read(dev->path, "modalias");
-	char *class = guard && starts_with(guard, "pci:") ? strstr(guard, "bc") : NULL;
+	char *rest = guard && starts_with(guard, "pci:") ? strstr(guard, "bc") : NULL;
 
 	if (!guard || !*guard) {
 		free(guard);
 		return copy("*");
 	}
-	if (class)
-		*class ++ = '*';
-	if (class)
-		*class = '\0';
+	if (rest)
+		strcpy(rest, "*");
 	for (char *c = guard; *c; c++) {
 		if (!strchr(PLAIN, *c))
 			*c = '*';
@@ -163,6 +161,13 @@ static char *pin_line(const struct boot_pin *pin)
 		      pin->module ? " " : "", pin->module ? pin->module : "");
 }
 
+/* What compares @key with the guard, if the pin has one; a new string. */
+static char *guard_match(const char *key, const struct boot_pin *pin)
+{
+	return streq(pin->guard, "*") ? copy("")
+				      : format("%s==\"%s\", ", key, pin->guard);
+}
+
 /* The bus has its event before its devices have theirs ('udevadm trigger'), so before any
  * of these loads a module: a device's own rule comes too late when the event of a sister
  * has loaded the driver. The device's own event is that of a hotplug. Only an unset flag
@@ -171,29 +176,27 @@ static char *pin_line(const struct boot_pin *pin)
 static void add_rules(char **text, const struct boot_pin *pin)
 {
 	const char *device = pin->device, *name = strchr(device, '/') + 1;
-	int bus = (int)(name - 1 - device);
-	bool guarded = !streq(pin->guard, "*");
-	_cleanup_free_ char *on_bus = format("SUBSYSTEM==\"bus|subsystem\", "
-					     "KERNEL==\"%.*s\", ",
-					     bus, device);
+	_cleanup_free_ char *bus = format("%.*s", (int)(name - 1 - device), device);
+	_cleanup_free_ char *id = guard_match("ENV{.vfio_bind_id}", pin);
+	_cleanup_free_ char *modalias = guard_match("ATTR{modalias}", pin);
+	_cleanup_free_ char *load =
+		pin->module ? format(", RUN{builtin}+=\"kmod load %s\"", pin->module)
+			    : copy("");
 
 	append(text, "",
-	       "%sENV{.vfio_bind_id}=\"$attr{[%s]modalias}\", "
+	       "SUBSYSTEM==\"bus|subsystem\", KERNEL==\"%s\", "
+	       "ENV{.vfio_bind_id}=\"$attr{[%s]modalias}\", "
 	       "ENV{.vfio_bind_flag}=\"$attr{[%s]driver_override}\"\n",
-	       on_bus, device, device);
-	append(text, "", "%s%s%s%sENV{.vfio_bind_flag}==\"?null?|\", ", on_bus,
-	       guarded ? "ENV{.vfio_bind_id}==\"" : "", guarded ? pin->guard : "",
-	       guarded ? "\", " : "");
-	append(text, "", "ATTR{[%s]driver_override}=\"%s\"\n", device, pin->driver);
-	append(text, "", "SUBSYSTEM==\"%.*s\", KERNEL==\"%s\", %s%s%s", bus, device, name,
-	       guarded ? "ATTR{modalias}==\"" : "", guarded ? pin->guard : "",
-	       guarded ? "\", " : "");
+	       bus, device, device);
 	append(text, "",
-	       "ATTR{driver_override}==\"(null)|%s|\", ATTR{driver_override}=\"%s\"%s%s%s"
-	       "\n",
-	       pin->driver, pin->driver,
-	       pin->module ? ", RUN{builtin}+=\"kmod load " : "",
-	       pin->module ? pin->module : "", pin->module ? "\"" : "");
+	       "SUBSYSTEM==\"bus|subsystem\", KERNEL==\"%s\", "
+	       "%sENV{.vfio_bind_flag}==\"?null?|\", ATTR{[%s]driver_override}=\"%s\"\n",
+	       bus, id, device, pin->driver);
+	append(text, "",
+	       "SUBSYSTEM==\"%s\", KERNEL==\"%s\", "
+	       "%sATTR{driver_override}==\"(null)|%s|\", "
+	       "ATTR{driver_override}=\"%s\"%s\n",
+	       bus, name, modalias, pin->driver, pin->driver, load);
 }
 
 /* Without pins: empty. No two lines that follow each other are the same (announce()). */
