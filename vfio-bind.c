@@ -34,11 +34,12 @@ const char *argp_program_version = PROGRAM " " VERSION;
 enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
 #define CHANGING (PIN | HANDOFF | RELEASE)
 
-enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_BOOT };
+enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_BOOT, KEY_OWNER, KEY_MODE };
 
 static struct list_options arg_list;
 static struct request arg_request;
-static const char *arg_driver;
+static const char *arg_driver, *arg_owner;
+static mode_t arg_mode = -1;
 static bool arg_all, arg_boot, arg_dry_run, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static struct names arg_operands;
@@ -110,6 +111,12 @@ static const struct {
 	  0}},
 	{LIST, {"group", 'g', 0, 0, "show IOMMU groups, and all members of them", 0}},
 	{CHANGING, {"dry-run", 'n', 0, 0, "print the kernel writes, change nothing", 0}},
+	{HANDOFF,
+	 {"mode", KEY_MODE, "MODE", 0,
+	  "mode of its VFIO nodes (default with --owner: 0600; 0660 with GROUP)", 0}},
+	{HANDOFF,
+	 {"owner", KEY_OWNER, "USER[:GROUP]", 0, "give its VFIO nodes to USER and GROUP",
+	  0}},
 	{HANDOFF,
 	 {"reset", KEY_RESET, "WHEN", 0,
 	  "reset it: auto (if it moves, and can; default), always or never", 0}},
@@ -398,6 +405,21 @@ static struct names all_operands(void)
 	return names;
 }
 
+/* Names are looked up before anything is touched. */
+static int find_owner(void)
+{
+	static struct owner owner;
+	struct error e;
+
+	if (owner_find(&owner, arg_owner, arg_mode, &e) < 0) {
+		fail(NULL, &e);
+		return -1;
+	}
+	if (owner_asks(&owner) || arg_mode != (mode_t)-1)
+		arg_request.owner = &owner;
+	return 0;
+}
+
 static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_result};
@@ -409,7 +431,7 @@ static int run_changing(void)
 		return STATUS_USAGE;
 	}
 	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
-	if (arg_request.command == COMMAND_RELEASE && !read_pins())
+	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
 		return worst;
 	if (arg_all)
 		arg_operands = all_operands();
@@ -474,6 +496,20 @@ static void parse_timeout(struct argp_state *state, const char *seconds)
 			   seconds);
 }
 
+/* The node's owner may open it; to others it is given or not. */
+static void parse_mode(struct argp_state *state, const char *mode)
+{
+	char *end;
+	unsigned long n = strtoul(mode, &end, 8);
+
+	if (!isdigit((unsigned char)*mode) || *end || n & ~0666UL || ~n & 0600)
+		argp_error(state,
+			   "--mode is octal, from 0600 to 0666 and without x, not "
+			   "'%.64s'",
+			   mode);
+	arg_mode = n;
+}
+
 /* All operands are known: check them, and make the request of them. */
 static void parse_operands(struct argp_state *state, const struct command_line *command)
 {
@@ -498,6 +534,12 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 	else if (!arg_driver)
 		arg_driver = command->bit == PIN ? DRIVER_NONE : "auto";
 	arg_request.driver = streq(arg_driver, "auto") ? NULL : arg_driver;
+	if ((arg_owner || arg_mode != (mode_t)-1) && arg_request.driver &&
+	    !driver_is_vfio(arg_driver))
+		argp_error(state,
+			   "--owner and --mode are for VFIO's nodes: '%.64s' has "
+			   "none",
+			   arg_driver);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -544,6 +586,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_RESET:
 		parse_reset(state, arg);
+		break;
+	case KEY_OWNER:
+		arg_owner = arg;
+		break;
+	case KEY_MODE:
+		parse_mode(state, arg);
 		break;
 	case 'h':
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);

@@ -165,3 +165,13 @@ void below_files(const struct below *below, struct file_ids *files)
 	for (size_t i = 0; i < below->n; i++)
 		file_ids_add(files, below->node[i].file);
 }
+
+unsigned int below_functions(const struct below *below)
+{
+	unsigned int n = below->interfaces.n;
+
+	for (size_t i = 0; i < below->n; i++)
+		n += below->node[i].file.type == S_IFBLK &&
+		     !sysfs_has(below->node[i].path, "partition");
+	return n;
+}

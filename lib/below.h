@@ -28,6 +28,9 @@ _must_check_ int below_read(const struct device *dev, struct below *below);
 void below_clear(struct below *below);
 #define _cleanup_below_ __attribute__((cleanup(below_clear)))
 
+/* How many disks and interfaces are among it. */
+unsigned int below_functions(const struct below *below);
+
 /* The name that the kernel gives a node or an interface. */
 const char *below_name(const char *path);
 

@@ -52,6 +52,12 @@ static bool is_worked_on(const struct job *job)
 	return is_handoff(job) && (changes(job) || job->request->reset == RESET_ALWAYS);
 }
 
+/* VFIO has it already, and it is to get an owner. */
+static bool is_given(const struct job *job)
+{
+	return job->request->owner && driver_is_vfio(job->from.driver);
+}
+
 static bool enters_vfio(const struct job *job)
 {
 	return is_worked_on(job) && driver_is_vfio(job->driver) &&
@@ -119,12 +125,6 @@ static int has_no_vfs(struct job *job, struct error *e)
  * looked at again so often, and as long as udev is at work, up to that time. */
 #define OPEN_TRIES 3
 #define OPEN_PAUSE (50 * MSEC)
-#define UDEV_TIME (5 * SEC)
-
-static bool udev_is_at_work(void)
-{
-	return access("/run/udev/queue", F_OK) == 0;
-}
 
 /* Find who uses it; what is only open for a moment is no use. */
 static int find_usage(const struct job *job, struct usage *usage, struct error *e)
@@ -255,12 +255,21 @@ static int can_be_reset(struct job *job, struct error *e)
 	return error_hint(e, "--reset=auto goes without");
 }
 
+static int refuse_unconfined(struct error *e)
+{
+	return error_set(e, STATUS_REFUSED,
+			 "no IOMMU: opening it takes CAP_SYS_RAWIO, and its user can "
+			 "read and write all memory: it is not given to a user");
+}
+
 static int group_is_viable(struct job *job, struct error *e)
 {
 	bool unconfined;
 
 	if (group_check(job->dev, job->request->devices, &unconfined, e) < 0)
 		return -1;
+	if (unconfined && job->request->owner)
+		return refuse_unconfined(e);
 	if (unconfined)
 		job->supervisor->warn("no IOMMU: nothing confines its DMA, its user can "
 				      "read and write all memory");
@@ -303,6 +312,11 @@ static int is_not_built_in(struct job *job, struct error *e)
 			     "is a module");
 }
 
+static int is_confined(struct job *job, struct error *e)
+{
+	return group_is_noiommu(job->dev) ? refuse_unconfined(e) : 0;
+}
+
 /* In a container, /sys is often read-only. */
 static int sys_is_writable(struct job *job, struct error *e)
 {
@@ -331,6 +345,7 @@ static const struct {
 	{is_worked_on, can_be_bound},
 	{is_worked_on, can_be_reset},
 	{enters_vfio, group_is_viable},
+	{is_given, is_confined},
 	{changes, sys_is_writable},
 };
 

@@ -1,15 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "command.h"
+#include "below.h"
 #include "binding.h"
 #include "check.h"
 #include "driver.h"
+#include "group.h"
 #include "pci.h"
 #include "sysfs.h"
 
 #include <errno.h>
 
+/* What a handoff leaves udev not to need of the time up to the deadline: for the owner,
+ * and to be told that all is done. */
+#define RESERVE (500 * MSEC)
+
+#define UDEV_NOT_DONE                                                                    \
+	"udev is not done with it: disks, interfaces, names or links of it may be "      \
+	"missing still"
+
 static void job_clear(struct job *job)
 {
+	udev_watch_end(&job->watch);
+	owner_given_clear(&job->group_was);
+	owner_given_clear(&job->cdev_was);
 	binding_clear(&job->from);
 	record_clear(&job->record);
 	free(job->driver);
@@ -115,6 +128,8 @@ static int look(struct job *job, struct error *e)
 {
 	int found;
 
+	if (job->request->command != COMMAND_PIN && !sysfs_is_dry_run())
+		udev_watch_start(&job->watch, job->dev);
 	if (device_binding(job->dev, &job->from, e) < 0 || find_driver(job, e) < 0)
 		return -1;
 	found = record_read(job->dev, &job->from, &job->record, e);
@@ -127,6 +142,14 @@ static int look(struct job *job, struct error *e)
 
 /* --- and back ------------------------------------------------------------------ */
 
+/* What a release waits for: some are found long after the device was bound. */
+static unsigned int functions_now(const struct device *dev)
+{
+	_cleanup_below_ struct below below = {0};
+
+	return below_read(dev, &below) < 0 ? 0 : below_functions(&below);
+}
+
 /* In the record before the first write: where to go back to, and what vfio-bind may
  * leave. */
 static int keep_record(const struct job *job, struct error *e)
@@ -134,6 +157,8 @@ static int keep_record(const struct job *job, struct error *e)
 	_cleanup_record_ struct record next =
 		record_next(job->has_record ? &job->record : NULL, &job->from, &job->to);
 
+	if (!job->has_record)
+		next.functions = functions_now(job->dev);
 	next.incarnation = device_incarnation(job->dev);
 	if (!next.incarnation) /* nobody would believe it */
 		return error_set(e, STATUS_FAILED, "cannot look at it: %s",
@@ -192,6 +217,9 @@ static int undo(struct job *job, struct error *e)
 	struct error why = *e, failed = {0};
 	_cleanup_free_ char *state = NULL;
 
+	/* Nodes may stay: VFIO had the device before, or has others of its group. */
+	owner_give_back(&job->group_was);
+	owner_give_back(&job->cdev_was);
 	if ((untouched || move_back(job, &failed) == 0) &&
 	    restore_record(job, &failed) == 0) {
 		state = binding_text(&job->from);
@@ -203,6 +231,113 @@ static int undo(struct job *job, struct error *e)
 	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s; it is now %s",
 		  why.text, failed.text, state);
 	return hint_release(job, "to put it back", e);
+}
+
+/* --- whose it is --------------------------------------------------------------- */
+
+/* Has no device of the command before this one the same group? */
+static bool is_first_of_group(const struct job *job, const char *number)
+{
+	const struct devices *all = job->request->devices;
+
+	for (size_t i = 0; i < all->n && !device_same(&all->dev[i], job->dev); i++) {
+		_cleanup_free_ char *other = group_number(&all->dev[i]);
+
+		if (streq(other, number))
+			return false;
+	}
+	return true;
+}
+
+/* Where it will be opened; in a dry run, as far as that can be foreseen. Of several
+ * devices of a group, the first has the group's node. */
+static struct vfio_nodes nodes_to_give(const struct job *job)
+{
+	struct vfio_nodes nodes = vfio_nodes(job->dev);
+	_cleanup_free_ char *number = NULL;
+
+	number = group_number(job->dev);
+	if (number && !is_first_of_group(job, number)) {
+		free(nodes.group);
+		nodes.group = NULL;
+	} else if (number && sysfs_is_dry_run() && !nodes.group && !nodes.cdev) {
+		nodes.group = format("/dev/vfio/%s", number);
+	}
+	return nodes;
+}
+
+/* Give a node, if there is one, to the owner that the user asks for. Whoever opens it
+ * opens @shared, too. */
+static int give(const struct job *job, const char *node, const char *shared,
+		struct given *before, struct error *e)
+{
+	const struct owner *owner = job->request->owner;
+	_cleanup_free_ char *lacks = NULL;
+
+	if (!node)
+		return 0;
+	if (owner_give(owner, node, before, e) < 0)
+		return -1;
+	lacks = owner_lacks(owner, shared, node);
+	if (lacks)
+		job->supervisor->warn(lacks);
+	return 0;
+}
+
+static int give_nodes(struct job *job, struct error *e)
+{
+	_cleanup_nodes_ struct vfio_nodes nodes = {0};
+
+	if (!job->request->owner)
+		return 0;
+	nodes = nodes_to_give(job);
+	if (give(job, nodes.group, "/dev/vfio/vfio", &job->group_was, e) < 0)
+		return -1;
+	return give(job, nodes.cdev, "/dev/iommu", &job->cdev_was, e);
+}
+
+/* --- there --------------------------------------------------------------------- */
+
+/* When udev's time is up, with so much left of the command's. */
+static int64_t udev_time(const struct job *job, int64_t reserve)
+{
+	int64_t until = now() + UDEV_TIME, last = job->request->deadline - reserve;
+
+	return until < last ? until : last;
+}
+
+/* A rule of udev's may give a node to somebody, some time after it is there. */
+static void await_udev(const struct job *job)
+{
+	const char *(*given_up)(void) = job->supervisor->given_up;
+	_cleanup_free_ char *warning = NULL;
+	_cleanup_nodes_ struct vfio_nodes nodes = {0};
+
+	if (!job->to.driver || streq(job->from.driver, job->to.driver) ||
+	    udev_watch_wait(&job->watch, job->dev, 0, udev_time(job, RESERVE),
+			    given_up) ||
+	    given_up())
+		return;
+	nodes = vfio_nodes(job->dev);
+	if (nodes.group || nodes.cdev)
+		warning = format("udev is not done with %s: it may set another owner",
+				 nodes.group ? nodes.group : nodes.cdev);
+	job->supervisor->warn(warning ? warning : UDEV_NOT_DONE);
+}
+
+/* A handoff has moved the device: is it as it should be, and whose? Returns 0 also when
+ * it must not go on. */
+static int end_handoff(struct job *job, enum reset reset, const struct patience *patience,
+		       struct error *e)
+{
+	if (!job->supervisor->may_pass(PHASE_MOVED))
+		return 0;
+	if (binding_reset(job->dev, &job->to, reset, patience, e) < 0)
+		return -1;
+	if (!job->supervisor->may_pass(PHASE_VERIFIED))
+		return 0;
+	await_udev(job);
+	return give_nodes(job, e);
 }
 
 /* A pin or handoff: all of it, or as it was. */
@@ -225,8 +360,7 @@ static int go_or_undo(struct job *job, struct error *e)
 	if (already_there && reset != RESET_ALWAYS)
 		reset = RESET_NEVER; /* only verify */
 	if (job->request->command == COMMAND_HANDOFF &&
-	    job->supervisor->may_pass(PHASE_MOVED) &&
-	    binding_reset(job->dev, &job->to, reset, &patience, e) < 0)
+	    end_handoff(job, reset, &patience, e) < 0)
 		return undo(job, e);
 	if (sysfs_check_read(e) < 0)
 		return undo(job, e);
@@ -263,6 +397,17 @@ static void warn_of_boot(const struct job *job)
 		job->supervisor->warn("pinned again at the next boot; --boot ends that");
 }
 
+/* The device is back: are its disks' links there, and its interfaces' names? */
+static void await_what_came_back(const struct job *job)
+{
+	_cleanup_free_ char *driver = sysfs_link(job->dev->path, "driver");
+
+	if (driver && !streq(driver, job->from.driver) &&
+	    !udev_watch_wait(&job->watch, job->dev, job->record.functions,
+			     udev_time(job, 0), job->supervisor->given_up))
+		job->supervisor->warn(UDEV_NOT_DONE);
+}
+
 /* A release, as far as it can go. It is never undone: the VFIO user is gone, and giving
  * the device back to VFIO would help nobody. */
 static int go_home(struct job *job, struct error *e)
@@ -277,6 +422,7 @@ static int go_home(struct job *job, struct error *e)
 		    !sysfs_has(job->dev->path, "driver") && errno == ENOENT)
 			job->supervisor->warn("no driver wants it: it has none now");
 		warn_of_boot(job);
+		await_what_came_back(job);
 		return 0;
 	}
 	why = *e;

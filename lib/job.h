@@ -3,7 +3,9 @@
 #pragma once
 
 #include "boot.h"
+#include "owner.h"
 #include "record.h"
+#include "udev.h"
 #include "vfio.h"
 
 enum command { COMMAND_PIN, COMMAND_HANDOFF, COMMAND_RELEASE };
@@ -14,6 +16,7 @@ struct request {
 	const struct devices *devices; /* all devices of the command */
 	const char *driver;	       /* NULL: the VFIO driver of the device's bus */
 	enum reset reset;
+	const struct owner *owner; /* of its VFIO nodes; NULL: as they are */
 	bool only_recorded; /* release only what vfio-bind has a record of, or with @boot
 			       what is one of the @pins */
 	bool boot;	    /* a pin: at every boot, too; a release: from now on, too */
@@ -34,11 +37,13 @@ static inline bool pins_for_boot(const struct request *request)
 /* How far a command has come with its device. */
 enum phase {
 	PHASE_NONE,
-	PHASE_LOCKED, /* the device is locked; in a handoff no worker goes on before all
-			 devices of its IOMMU group are */
-	PHASE_READY,  /* all is checked, nothing written */
-	PHASE_MOVED,  /* a handoff: bound, but neither reset nor verified yet */
-	PHASE_DONE,   /* a pin or handoff: verified; after GO nothing is undone */
+	PHASE_LOCKED,	/* the device is locked; in a handoff no worker goes on before all
+			   devices of its IOMMU group are */
+	PHASE_READY,	/* all is checked, nothing written */
+	PHASE_MOVED,	/* a handoff: bound, but neither reset nor verified yet */
+	PHASE_VERIFIED, /* a handoff: now its nodes may be given to users, as no worker of
+			 its IOMMU group is to open them any more */
+	PHASE_DONE,	/* a pin or handoff: verified; after GO nothing is undone */
 };
 
 /* Who supervises the command: in a worker, its parent. */
@@ -64,7 +69,9 @@ struct job {
 	char *driver;	      /* that the user asks for; NULL: none */
 	struct record record; /* as the command found it */
 	bool has_record;
-	bool pinned; /* a pin --boot: as it is already */
-	int lock;    /* the device's, or -1 */
-	int guard;   /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
+	bool pinned;		 /* a pin --boot: as it is already */
+	struct udev_watch watch; /* since before the first write */
+	struct given group_was, cdev_was;
+	int lock;  /* the device's, or -1 */
+	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
 };

@@ -3,6 +3,7 @@
 #include "boot.h"
 #include "driver.h"
 #include "group.h"
+#include "owner.h"
 #include "pci.h"
 #include "record.h"
 #include "sysfs.h"
@@ -58,6 +59,13 @@ static char *cell_node(const struct row *row)
 	if (driver_is_vfio(row->binding.driver))
 		nodes = vfio_nodes(&row->dev);
 	return copy(nodes.group ? nodes.group : nodes.cdev);
+}
+
+static char *cell_owner(const struct row *row)
+{
+	_cleanup_free_ char *node = cell_node(row);
+
+	return node ? owner_text(node) : NULL;
 }
 
 static char *cell_model(const struct row *row)
@@ -170,6 +178,7 @@ static const struct column {
 	{"MODEL", "hardware: model, compatible or ACPI id", cell_model, true,
 	 SCOLS_FL_TRUNC},
 	{"HOST", "driver it will go back to; none: to no driver", cell_host, false, 0},
+	{"OWNER", "owner and mode of the VFIO node", cell_owner, false, 0},
 	{"USE", "its interfaces, disks and other nodes", cell_use, false, 0},
 	{"HOLDER", "processes that have it open, through VFIO or its host driver",
 	 cell_holder, false, 0},

@@ -49,6 +49,7 @@ struct record record_next(const struct record *last, const struct binding *from,
 	const struct binding *origin = last ? &last->origin : from;
 	struct record next = {
 		.origin = {copy(origin->driver), copy(origin->driver_override)},
+		.functions = last ? last->functions : 0,
 	};
 
 	for (size_t i = 0; last && i < last->given.n; i++)
@@ -81,6 +82,8 @@ char *record_text(const struct record *record)
 		append(&text, "", "driver_override %s\n", record->origin.driver_override);
 	for (size_t i = 0; i < record->given.n; i++)
 		append(&text, "", "given %s\n", record->given.name[i]);
+	if (record->functions)
+		append(&text, "", "functions %u\n", record->functions);
 	return text;
 }
 
@@ -100,6 +103,8 @@ static void parse_line(struct record *record, char *line)
 		give(record, value);
 	else if (streq(line, "incarnation"))
 		record->incarnation = strtoull(value, NULL, 10);
+	else if (streq(line, "functions"))
+		record->functions = strtoul(value, NULL, 10);
 }
 
 struct record record_parse(const char *text)

@@ -12,6 +12,9 @@ struct record {
 	 * it met there on the way was the origin, or given by itself. */
 	struct names given;
 	uint64_t incarnation; /* of the device that was recorded */
+	/* So many disks and interfaces were below it at home, or none that is known of.
+	 */
+	unsigned int functions;
 };
 
 void record_clear(struct record *record);

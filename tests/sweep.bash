@@ -143,11 +143,13 @@ counted() {
 attempt() {
 	local status=0
 	echo "vfio-bind $command ${options[*]} $device, killed at $kind $call of process $process:"
-	"$before" || return 2
+	"$before" || { echo "$before: status $?" && return 2; }
 	kill-at "$process" "$kind" "$call" vfio-bind "$command" "${options[@]}" "$device" ||
 		status=$?
-	if sane && "$after"; then return "$status"; fi
-	return 2
+	((status <= 1)) || echo "kill-at: status $status"
+	sane || return 2
+	"$after" || { echo "$after: status $?" && return 2; }
+	return "$status"
 }
 
 # sweep_calls: at its turn's share of these calls, of this process and kind. Without a stride
@@ -174,6 +176,8 @@ sweep_calls() {
 		}
 	done
 	killed[$kind]=$((${killed[$kind]} + here)) total[$kind]=$((${total[$kind]} + all))
+	# Whether somebody must look once more is chance: there may be one fewer that looks.
+	[[ $status != 3 || ${role[process]} != looks ]] || return 0
 	((status <= 1)) || return
 	((first > sure || here > (sure - first) / (turns * every))) || {
 		echo "killed at $here of $all, every $((turns * every))th from $first on" \

@@ -294,7 +294,11 @@ same() {
 	vfio_bind 0 handoff "$NIC"
 	listed "$NIC"
 	node=$(cell node) host=$(cell host) use=$(cell use) group=$(cell group)
+	vfio_bind 3 handoff --owner=4711 "$NIC" # it is nothing to be given to a user
+	says "$NIC: no IOMMU: opening it takes CAP_SYS_RAWIO"
 	vfio_bind 0 release "$NIC"
+	vfio_bind 3 handoff --owner=4711 "$NIC"
+	says "$NIC: no IOMMU: opening it takes CAP_SYS_RAWIO"
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 	is_home "$NIC" "$NIC_DRIVER"
 	[[ $node == "/dev/vfio/noiommu-$group" && $host == "$NIC_DRIVER" && $use == null ]]

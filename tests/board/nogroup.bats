@@ -66,6 +66,24 @@ cdev_of() {
 	is_home vbtest.0 vbtest-host
 }
 
+@test "no groups: --owner is of the device's own node" {
+	local cdev
+	vfio_bind 0 handoff --reset=never --owner=4711 vbtest.0
+	cdev=$(cdev_of vbtest.0)
+	[[ $output == "vfio-bind: vbtest.0: warning: /dev/iommu is root:root 0660: 4711 cannot use $cdev" ]]
+	run -0 vfio-bind list -rno OWNER vbtest.0
+	[[ $output == '4711:root\x200600' ]]
+	chmod 666 /dev/iommu
+	vfio_bind 0 handoff --owner=4711:4711 vbtest.0
+	[[ ! $output ]]
+	setpriv --reuid=4711 --clear-groups vfio-open "$cdev" vbtest.0
+	run setpriv --reuid=4712 --clear-groups vfio-open "$cdev" vbtest.0
+	says "Permission denied"
+	chmod 660 /dev/iommu
+	vfio_bind 0 release vbtest.0
+	is_home vbtest.0 vbtest-host
+}
+
 @test "no groups: --reset" {
 	local before
 	before=$(resets)

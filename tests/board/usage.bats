@@ -204,6 +204,15 @@ disk_is_free() {
 	until_true 20 test -b /dev/sda
 }
 
+@test "a clock that a process has open" {
+	used open /dev/rtc0
+	vfio_bind 3 handoff "$RTC" none
+	says "vfio-bind: ${RTC#*/}: in use: /dev/rtc0 is open in node-user (pid $pid)"
+	is_home "$RTC" rtc-pl031
+	end_background
+	until_true 20 vfio-bind handoff --dry-run "$RTC" none
+}
+
 @test "a mounted disk" {
 	put_filesystem /dev/sda
 	mount /dev/sda "$mnt"

@@ -185,6 +185,11 @@ options_of() {
 	offers 'vfio-bind list -b p' pci platform
 	offers 'vfio-bind handoff --reset=' auto always never
 	offers 'vfio-bind handoff --reset a' auto always
+	offers 'vfio-bind handoff --mode=' 0600 0660 0666
+	offers 'vfio-bind handoff --owner=roo' root
+	offers 'vfio-bind handoff --owner roo' root
+	offers 'vfio-bind handoff --owner=root:roo' root
+	offers 'vfio-bind handoff --owner :roo' root
 	offers 'vfio-bind handoff --timeout='
 	offers 'vfio-bind handoff -t '
 
@@ -193,6 +198,13 @@ options_of() {
 	for value in $output; do
 		run --separate-stderr "$REAL" handoff --reset="$value" --dry-run no-such-device
 		# shellcheck disable=SC2154
+		[[ $status == 2 && $stderr == *"no such device"* ]]
+	done
+
+	promise "so are the modes"
+	complete_line 'vfio-bind handoff --mode='
+	for value in $output; do
+		run --separate-stderr "$REAL" handoff --mode="$value" --dry-run no-such-device
 		[[ $status == 2 && $stderr == *"no such device"* ]]
 	done
 

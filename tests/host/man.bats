@@ -43,7 +43,7 @@ facts_of_help() {
 		/^[A-Z][a-z]*:$/ { part = $1 }
 		part == "Commands:" && /^  [a-z]/ { print "command " $1 }
 		part == "Columns:" && /^  / { print "column " ++columns " " $1 }
-		match($0, /^ +(-., )?--[a-z-]+(=[A-Z]+)?/) {
+		match($0, /^ +(-., )?--[a-z-]+(=[A-Z:\[\]]+)?/) {
 			option = substr($0, 1, RLENGTH)
 			sub(/^ +/, "", option)
 			print "option of " command ": " option

@@ -181,6 +181,9 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 	misuse "unrecognized option '--all'" handoff --all
 	misuse "unrecognized option '--reset=auto'" release --reset=auto eth0
 	misuse "unrecognized option '--driver=none'" release --driver=none eth0
+	misuse "unrecognized option '--owner=root'" pin --owner=root eth0
+	misuse "unrecognized option '--owner=root'" release --owner=root eth0
+	misuse "unrecognized option '--mode=0660'" list --mode=0660
 
 	promise "an option without its argument, and one with too much"
 	misuse "option '--bus' requires an argument" list --bus
@@ -218,6 +221,26 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 	promise "a --reset that there is not"
 	for when in '' alway ALWAYS 1 none; do
 		misuse "--reset is auto, always or never, not '$when'" handoff -n --reset="$when" a
+	done
+
+	promise "a --mode that is none, or gives its owner less, or more"
+	local mode
+	for mode in '' x 0060 0400 0200 0700 0661 0777 1660 600x 0o600 -0600 +0600 ' 0600' \
+		u=rw 06000000000000000000000000660; do
+		misuse "--mode is octal, from 0600 to 0666 and without x, not '$mode'" \
+			handoff -n --mode="$mode" a
+	done
+	for mode in 600 0600 00600 0620 0644 0666; do
+		misuse "no such device" handoff -n --mode="$mode" nix
+	done
+
+	promise "an owner or a mode for a driver that is not VFIO's"
+	local driver
+	for driver in none pci-stub e1000e; do
+		misuse "--owner and --mode are for VFIO's nodes: '$driver' has none" \
+			handoff -n --owner=root a $driver
+		misuse "--owner and --mode are for VFIO's nodes: '$driver' has none" \
+			handoff -n --mode=0660 --driver=$driver a b
 	done
 
 	promise "a column or a bus that there is not"

@@ -30,6 +30,7 @@ vfio-bind: hint: boot with the kernel parameter intel_iommu=on instead of intel_
 		untouched handoff --group "$device"
 		untouched handoff --dry-run "$device"
 	done
+	untouched handoff --owner=root "$NVME"
 }
 
 @test "a handoff writes nothing below /sys before it is refused" {

@@ -189,14 +189,16 @@ echo 0000:00:10.0 > $DRIVERS/nvme/bind" release --dry-run --all
 	tree inode "$NVME"
 	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $answer
 driver nvme
-given pci-stub" ]]
+given pci-stub
+functions 1" ]]
 	[[ $(stat -c %a /run/vfio-bind/{lock,record}/pci:0000:00:10.0) == $'600\n600' ]]
 	# And again: the origin stays, and the record knows both flags.
 	expect 0 "echo vfio-pci > $NVME/driver_override" pin -v 00:10.0 auto
 	[[ $(</run/vfio-bind/record/pci:0000:00:10.0) == "incarnation $answer
 driver nvme
 given pci-stub
-given vfio-pci" ]]
+given vfio-pci
+functions 1" ]]
 	: >"$NVME/driver_override"
 	expect 0 "" release 00:10.0
 	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]

@@ -26,9 +26,10 @@ static void test_text(void)
 	_cleanup_record_ struct record back = {0};
 
 	record.incarnation = 18446744073709551615U;
+	record.functions = 2;
 	text = record_text(&record);
 	EXPECT(streq(text, "incarnation 18446744073709551615\n"
-			   "driver " HOST "\ngiven " VFIO "\n"));
+			   "driver " HOST "\ngiven " VFIO "\nfunctions 2\n"));
 	back = record_parse(text);
 	again = record_text(&back);
 	EXPECT(streq(again, text));
@@ -61,8 +62,11 @@ static void test_next(void)
 	struct binding parked = binding(NULL, "none"), vfio = binding(VFIO, VFIO),
 		       stub = binding("pci-stub", "pci-stub");
 	_cleanup_record_ struct record first = record_next(NULL, &parked, &vfio);
-	_cleanup_record_ struct record second = record_next(&first, &vfio, &stub);
+	_cleanup_record_ struct record second = {0};
 
+	first.functions = 3;
+	second = record_next(&first, &vfio, &stub);
+	EXPECT(second.functions == 3);
 	EXPECT(!second.origin.driver && streq(second.origin.driver_override, "none"));
 	EXPECT(believes(&second, NULL, NULL) && believes(&second, NULL, "none"));
 	EXPECT(believes(&second, VFIO, "pci-stub") &&

@@ -10,6 +10,7 @@
  * happens to one of them: it is killed at any of its points; or any of its writes fails,
  * and then, in the undo, another one, or all that follow, or it is killed there. Also
  * another tool may clear the flag or unbind the device in between. */
+#include "../../lib/below.h"
 #include "../../lib/binding.h"
 #include "../../lib/check.h"
 #include "../../lib/command.h"
@@ -296,6 +297,21 @@ int __wrap_binding_reset(const struct device *dev, const struct binding *is,
 {
 	(void)dev, (void)is, (void)reset, (void)patience;
 	return point() < 0 ? error_set(e, STATUS_FAILED, "reset failed") : 0;
+}
+
+int __wrap_below_read(const struct device *dev, struct below *below);
+int __wrap_below_read(const struct device *dev, struct below *below)
+{
+	(void)dev;
+	*below = (struct below){0};
+	return 0;
+}
+
+/* This machine's udev knows nothing of it. */
+void __wrap_udev_watch_start(struct udev_watch *watch, const struct device *dev);
+void __wrap_udev_watch_start(struct udev_watch *watch, const struct device *dev)
+{
+	(void)watch, (void)dev;
 }
 
 /* --- the commands -------------------------------------------------------------- */

@@ -1,0 +1,138 @@
+#!/usr/bin/env bats
+# To whom a handoff would give the VFIO nodes, and to whom not.
+
+load sys
+
+# gives TEXT OPTION...: what a dry run would do with the node, and all that it would do to it.
+gives() {
+	local lines
+	vfio_bind handoff -n --reset=never "${@:2}" nvme0n1
+	lines=$(grep -v '^echo ' <<<"$output") || :
+	if [[ $status != 0 || $lines != "$1" ]]; then
+		printf '%s\n' "handoff ${*:2}: status $status; it said:" "$output" "and not:" "$1"
+		return 1
+	fi
+}
+
+@test "owner and mode" {
+	promise "as chown(1) knows them: names come first, then numbers"
+	gives "chown root /dev/vfio/10
+chmod 0600 /dev/vfio/10" --owner=root
+	gives "chown root:root /dev/vfio/10
+chmod 0660 /dev/vfio/10" --owner=root:root
+	gives "chown root: /dev/vfio/10
+chmod 0660 /dev/vfio/10" --owner=root:
+	gives "chown 0: /dev/vfio/10
+chmod 0660 /dev/vfio/10" --owner 0:
+	gives "chown :root /dev/vfio/10
+chmod 0660 /dev/vfio/10" --owner=:root
+	gives "chown 4711 /dev/vfio/10
+chmod 0600 /dev/vfio/10" --owner=4711
+	gives "chown +4711:4294967294 /dev/vfio/10
+chmod 0660 /dev/vfio/10" --owner=+4711:4294967294
+
+	promise "the mode alone, or with an owner; the last one of two counts"
+	gives "chmod 0666 /dev/vfio/10" --mode=666
+	gives "chown root:root /dev/vfio/10
+chmod 0640 /dev/vfio/10" --owner=root:root --mode=0666 --mode=0640
+	gives "chown 4711 /dev/vfio/10
+chmod 0660 /dev/vfio/10" --mode=00660 --owner=0 --owner=4711
+
+	promise "an empty one names nobody"
+	gives ""
+	gives "" --owner=
+	gives "" --owner=:
+	gives "chmod 0600 /dev/vfio/10" --owner= --mode=600
+
+	promise "the steps come after the others, and the node of a group once"
+	expect 0 "echo vfio-pci > $NVME/driver_override
+echo 0000:00:10.0 > $DRIVERS/nvme/unbind
+echo 0000:00:10.0 > $DRIVERS/vfio-pci/bind
+echo 1 > $NVME/reset
+chown root:root /dev/vfio/10
+chmod 0660 /dev/vfio/10" handoff -n --owner=root:root nvme0n1
+	vfio_bind handoff -n --group --owner=0:0 00:1f.2
+	[[ $status == 0 && $(grep -A9 '^chown' <<<"$output" | sort -u) == *"chmod 0660 /dev/vfio/7"* ]]
+	[[ $(grep -c '^chown 0:0 /dev/vfio/7$' <<<"$output") == 1 ]]
+	[[ $(grep -c '^chmod' <<<"$output") == 1 ]]
+}
+
+@test "an owner or a mode that cannot be" {
+	local owner name
+	promise "no such user or group: nothing is looked at"
+	while read -r owner name; do
+		expect 2 "vfio-bind: no such $name" handoff -n --owner="$owner" no-such-device
+	done <<-'END'
+		alise user: 'alise'
+		alise:root user: 'alise'
+		alise: user: 'alise'
+		a:b:c user: 'a'
+		root:b:c group: 'b:c'
+		root:alise group: 'alise'
+		:alise group: 'alise'
+		4294967295 user: '4294967295'
+		:4294967295 group: '4294967295'
+		99999999999999999999 user: '99999999999999999999'
+		-1 user: '-1'
+		0x0 user: '0x0'
+		1.5 user: '1.5'
+		123456789: user: '123456789'
+	END
+
+	promise "without an IOMMU the device is given to nobody"
+	local refused="no IOMMU: opening it takes CAP_SYS_RAWIO, and its user can read and write all memory: it is not given to a user"
+	folder /sys/module/vfio/parameters
+	echo Y >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
+	expect 3 "vfio-bind: 0000:00:12.0: $refused" handoff -n --owner=root eth0
+	expect 3 "vfio-bind: 0000:00:12.0: $refused" handoff -n --mode=0660 eth0
+	expect 3 "vfio-bind: 0000:00:12.0: $refused" handoff -nf --owner=root eth0
+	# Nor is one that VFIO has already.
+	folder /sys/kernel/iommu_groups/9
+	echo vfio-noiommu >/sys/kernel/iommu_groups/9/name
+	expect 3 "vfio-bind: 0000:00:05.2: $refused" handoff -n --owner=root 00:05.2
+	expect 0 "" handoff -n 00:05.2
+}
+
+# shellcheck disable=SC2154 # of sys.bash
+@test "who a node is given to cannot open what all need" {
+	promise "that is a warning, unless root asks"
+	: >/dev/vfio/vfio
+	chmod 600 /dev/vfio/vfio
+	vfio_bind handoff -n --owner=4711 nvme0n1
+	[[ $output == *"vfio-bind: 0000:00:10.0: warning: /dev/vfio/vfio is root:root 0600: 4711 cannot use /dev/vfio/10"* ]]
+	[[ $status == 0 ]]
+	chmod 660 /dev/vfio/vfio
+	vfio_bind handoff -n --owner=:4711 nvme0n1
+	[[ $output == *"warning: /dev/vfio/vfio is root:root 0660: :4711 cannot use /dev/vfio/10"* ]]
+	gives "chown :root /dev/vfio/10
+chmod 0660 /dev/vfio/10" --owner=:root
+	gives "chown 0 /dev/vfio/10
+chmod 0600 /dev/vfio/10" --owner=0
+	chmod 666 /dev/vfio/vfio
+	gives "chown 4711 /dev/vfio/10
+chmod 0600 /dev/vfio/10" --owner=4711
+	chmod 600 /dev/vfio/vfio
+	gives "chmod 0660 /dev/vfio/10" --mode=660
+	rm /dev/vfio/vfio
+
+	promise "of the device's own node, it is /dev/iommu"
+	: >/dev/vfio/devices/vfio0
+	: >/dev/iommu
+	chmod 600 /dev/iommu
+	vfio_bind handoff -n --owner=4711 00:05.2
+	[[ $status == 0 && $output == *"warning: /dev/iommu is root:root 0600: 4711 cannot use /dev/vfio/devices/vfio0"* ]]
+	rm /dev/iommu /dev/vfio/devices/vfio0
+}
+
+@test "the list shows owner and mode" {
+	promise "of the node of its group, or its own"
+	: >/dev/vfio/9
+	: >/dev/vfio/devices/vfio0
+	chmod 640 /dev/vfio/9
+	expect 0 'root:root\x200640' list -rno OWNER 00:05.2
+	rm /dev/vfio/9
+	chmod 600 /dev/vfio/devices/vfio0
+	expect 0 'root:root\x200600' list -rno OWNER 00:05.2
+	rm /dev/vfio/devices/vfio0
+	expect 0 "" list -rno OWNER nvme0n1
+}
