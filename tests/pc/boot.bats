@@ -95,9 +95,9 @@ coldplug() {
 				# By its driver's module it came up bound.
 				if device_is "$PINNED" vfio-pci vfio-pci; then held=$((held + 1)); fi
 			done
+			echo "# pinned $held of $all times, and no sister: $triggers $workers" >&3
 		done
 	done
-	echo "# pinned $held of $all times, and no sister" >&3
 	((held == all))
 }
 
