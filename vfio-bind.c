@@ -384,13 +384,13 @@ static bool end_pins(struct devices *devices)
 	if (any)
 		tell_hint_of_boot();
 	for (size_t i = 0; i < devices->n; i++) {
-		if (access(devices->dev[i].path, F_OK) == 0)
+		if (sysfs_has(devices->dev[i].path, ""))
 			devices->dev[kept++] = devices->dev[i];
 		else
 			device_clear(&devices->dev[i]);
 	}
 	devices->n = kept;
-	return true;
+	return all_read();
 }
 
 /* Of all: what has a record, and what is pinned at boot. */

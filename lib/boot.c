@@ -315,12 +315,14 @@ static int put(const char *path, const char *text, struct error *e)
 {
 	_cleanup_free_ char *temporary = format("%s.new", path);
 	_cleanup_free_ char *present = sysfs_read_file(path);
-	bool is_read = present || errno == ENOENT;
 	int err;
 
+	if (!present && errno != ENOENT)
+		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
+				 strerror(errno));
 	if (!sysfs_is_dry_run())
 		unlink(temporary); /* left by one that was killed, or failed */
-	if (is_read && streq(present, text))
+	if (streq(present, text))
 		return 0;
 	announce(path, text);
 	if (sysfs_is_dry_run())
@@ -347,6 +349,8 @@ static bool is_installed(const char *program)
 
 		if (access(file, X_OK) == 0)
 			return true;
+		if (errno != EACCES) /* a file, but no program */
+			sysfs_note_unread(file);
 	}
 	return false;
 }
@@ -355,8 +359,10 @@ static bool is_installed(const char *program)
 static int put_all(const struct boot_pins *pins, struct error *e)
 {
 	_cleanup_free_ char *rules = pins->n ? text_of(pins) : NULL;
-	bool dracut = is_installed("dracut") && access(DRACUT_FOLDER, F_OK) == 0;
+	bool dracut = is_installed("dracut") && sysfs_has(DRACUT_FOLDER, "");
 
+	if (sysfs_check_read(e) < 0)
+		return -1;
 	if (rules && dracut &&
 	    put(DRACUT_FILE, "install_items+=\" " RULES " \"\n", e) < 0)
 		return -1;

@@ -279,14 +279,13 @@ static int group_is_viable(struct job *job, struct error *e)
 static int can_be_pinned_at_boot(struct job *job, struct error *e)
 {
 	int pinned = boot_check(job->dev, job->to.driver_override, e);
-	_cleanup_free_ char *driverctl =
-		format("/etc/driverctl.d/%s-%s", job->dev->bus, job->dev->name);
+	_cleanup_free_ char *driverctl = format("%s-%s", job->dev->bus, job->dev->name);
 
 	job->pinned = pinned > 0;
-	if (pinned == 0 && access(driverctl, F_OK) == 0) {
+	if (pinned == 0 && sysfs_has("/etc/driverctl.d", driverctl)) {
 		_cleanup_free_ char *warning =
 			format("driverctl has an override for it, too, and applies it "
-			       "later at boot: %s",
+			       "later at boot: /etc/driverctl.d/%s",
 			       driverctl);
 
 		job->supervisor->warn(warning);

@@ -514,7 +514,7 @@ static void add_all(struct devices *devices, const struct names *buses,
 	for (size_t i = 0; options->boot && i < pins->n; i++) {
 		struct device dev = boot_device(&pins->pin[i]);
 
-		if (access(dev.path, F_OK) == 0)
+		if (sysfs_has(dev.path, ""))
 			device_clear(&dev);
 		else
 			devices_append(devices, &dev);
