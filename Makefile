@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-VERSION := 0.1
+# The last release, as NEWS.md has it; with a "+" if there is something new since.
+VERSION := $(shell awk '/^.. Unreleased$$/ { more = "+" } /^.. [0-9.]+$$/ { print $$2 more; exit }' NEWS.md)
 PREFIX ?= /usr/local
 SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
-COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 BUILD ?= build
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
@@ -46,6 +49,8 @@ $(UNITS): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(filter $(BUILD)/lib/%,$(OBJ
 	@mkdir -p $(@D)
 	$(LINK.c) $(call wraps,tests/unit/$*.c) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/vfio-bind.o: NEWS.md # for VERSION
+
 -include $(OBJECTS:.o=.d) $(UNITS:$(BUILD)/%=$(BUILD)/tests/%.d) $(BUILD)/tests/server.d
 
 check:
@@ -79,19 +84,30 @@ lint:
 install: all
 	install -D $(BUILD)/vfio-bind $(DESTDIR)$(SBINDIR)/vfio-bind
 	install -D -m 644 man/vfio-bind.8 $(DESTDIR)$(MANDIR)/man8/vfio-bind.8
-	install -D -m 644 completion/vfio-bind $(DESTDIR)$(COMPLETIONDIR)/vfio-bind
+	install -D -m 644 completion/vfio-bind $(DESTDIR)$(BASHDIR)/vfio-bind
+	install -D -m 644 completion/_vfio-bind $(DESTDIR)$(ZSHDIR)/_vfio-bind
+	install -D -m 644 completion/vfio-bind.fish $(DESTDIR)$(FISHDIR)/vfio-bind.fish
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/vfio-bind $(DESTDIR)$(MANDIR)/man8/vfio-bind.8 \
-		$(DESTDIR)$(COMPLETIONDIR)/vfio-bind
+		$(DESTDIR)$(BASHDIR)/vfio-bind $(DESTDIR)$(ZSHDIR)/_vfio-bind \
+		$(DESTDIR)$(FISHDIR)/vfio-bind.fish
 
 # What is committed, as a release.
 dist:
 	@mkdir -p $(BUILD)
 	git archive --prefix=vfio-bind-$(VERSION)/ -o $(BUILD)/vfio-bind-$(VERSION).tar.gz HEAD
 
+# A Debian package of the tree, for the release of Debian that it is built on: in $(BUILD)/deb.
+deb:
+	tests/packages -b build-essential debhelper
+	debian/build $(BUILD)/deb $(VERSION)
+
+check-package:
+	tests/package/run
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools unit check check-boot check-fast sanitize coverage demo bench lint install uninstall \
-	dist clean
+.PHONY: all tools unit check check-boot check-fast check-package sanitize coverage demo bench lint install \
+	uninstall dist deb clean

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 
@@ -433,10 +434,10 @@ static int run_changing(void)
 	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
 		return worst;
-	if (arg_all)
+	if (arg_all) {
 		arg_operands = all_operands();
-	if (!all_read())
-		return worst;
+		all_read(); /* what could be read of it is released */
+	}
 	devices = find_operands(true);
 	if (!all_read() || !devices.n ||
 	    (worst && arg_request.command != COMMAND_RELEASE))
@@ -461,6 +462,21 @@ static int run_changing(void)
 
 /* --- argp ---------------------------------------------------------------------- */
 
+/* Print the complaint, which may have cut a character of what it quotes, and exit. */
+static void misuse(const struct argp_state *state, const char *fmt, ...) _printf_(2, 3);
+
+static void misuse(const struct argp_state *state, const char *fmt, ...)
+{
+	va_list args;
+	char text[512];
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	make_printable(text);
+	argp_error(state, "%s", text);
+}
+
 static void parse_reset(struct argp_state *state, const char *when)
 {
 	static const char *const names[] = {[RESET_AUTO] = "auto",
@@ -473,13 +489,13 @@ static void parse_reset(struct argp_state *state, const char *when)
 			return;
 		}
 	}
-	argp_error(state, "--reset is auto, always or never, not '%.64s'", when);
+	misuse(state, "--reset is auto, always or never, not '%.64s'", when);
 }
 
 static void parse_format(struct argp_state *state, enum list_format format)
 {
 	if (arg_list.format != LIST_TABLE && arg_list.format != format)
-		argp_error(state, "--json and --raw exclude each other");
+		misuse(state, "--json and --raw exclude each other");
 	arg_list.format = format;
 }
 
@@ -490,10 +506,10 @@ static void parse_timeout(struct argp_state *state, const char *seconds)
 	arg_timeout = strtod(seconds, &end);
 	if (end == seconds || *end || !isfinite(arg_timeout) || arg_timeout <= 0 ||
 	    arg_timeout > 1e6)
-		argp_error(state,
-			   "--timeout is a number of seconds above 0, up to 1000000, "
-			   "not '%.64s'",
-			   seconds);
+		misuse(state,
+		       "--timeout is a number of seconds above 0, up to 1000000, "
+		       "not '%.64s'",
+		       seconds);
 }
 
 /* The node's owner may open it; to others it is given or not. */
@@ -503,10 +519,10 @@ static void parse_mode(struct argp_state *state, const char *mode)
 	unsigned long n = strtoul(mode, &end, 8);
 
 	if (!isdigit((unsigned char)*mode) || *end || n & ~0666UL || ~n & 0600)
-		argp_error(state,
-			   "--mode is octal, from 0600 to 0666 and without x, not "
-			   "'%.64s'",
-			   mode);
+		misuse(state,
+		       "--mode is octal, from 0600 to 0666 and without x, not "
+		       "'%.64s'",
+		       mode);
 	arg_mode = n;
 }
 
@@ -516,14 +532,14 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 	size_t max = arg_driver ? SIZE_MAX : command->max;
 
 	if (arg_all && arg_operands.n)
-		argp_error(state, "--all takes no DEVICE");
+		misuse(state, "--all takes no DEVICE");
 	if (!arg_all && arg_operands.n < command->min)
-		argp_error(state, "DEVICE is missing");
+		misuse(state, "DEVICE is missing");
 	if (arg_operands.n > max)
-		argp_error(state, "surplus operand: '%.64s'%s", arg_operands.name[max],
-			   command->bit == HANDOFF ? "; for several devices, name the "
-						     "driver with --driver"
-						   : "");
+		misuse(state, "surplus operand: '%.64s'%s", arg_operands.name[max],
+		       command->bit == HANDOFF ? "; for several devices, name the "
+						 "driver with --driver"
+					       : "");
 	/* Not what others have flagged or bound. */
 	if (command->bit == RELEASE && arg_group)
 		arg_request.only_recorded = true;
@@ -536,10 +552,10 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 	arg_request.driver = streq(arg_driver, "auto") ? NULL : arg_driver;
 	if ((arg_owner || arg_mode != (mode_t)-1) && arg_request.driver &&
 	    !driver_is_vfio(arg_driver))
-		argp_error(state,
-			   "--owner and --mode are for VFIO's nodes: '%.64s' has "
-			   "none",
-			   arg_driver);
+		misuse(state,
+		       "--owner and --mode are for VFIO's nodes: '%.64s' has "
+		       "none",
+		       arg_driver);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -677,13 +693,13 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		*command = find_command(arg);
 		if (!*command)
-			argp_error(state, "unknown command: '%.64s'", arg);
+			misuse(state, "unknown command: '%.64s'", arg);
 		parse_command_arguments(*command, state->argc - state->next + 1,
 					state->argv + state->next - 1);
 		state->next = state->argc; /* nothing is left for this parser */
 		break;
 	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "COMMAND is missing");
+		misuse(state, "COMMAND is missing");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -691,21 +707,20 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* No name contains a control character, and in a message one could forge anything on a
- * terminal. */
-static bool has_control_characters(int argc, char **argv)
+/* No name contains a control character, or what is no UTF-8; and in a message one could
+ * forge anything on a terminal. */
+static bool has_unprintable(int argc, char **argv)
 {
 	struct error e;
 
 	for (int i = 1; i < argc; i++) {
-		for (const char *c = argv[i]; *c; c++) {
-			if (!iscntrl((unsigned char)*c))
-				continue;
-			error_set(&e, STATUS_USAGE, "control character in '%.64s'",
-				  argv[i]);
-			complain(NULL, "", &e);
-			return true;
-		}
+		const char *what = unprintable(argv[i]);
+
+		if (!what)
+			continue;
+		error_set(&e, STATUS_USAGE, "%s in '%.64s'", what, argv[i]);
+		complain(NULL, "", &e);
+		return true;
 	}
 	return false;
 }
@@ -727,9 +742,10 @@ int main(int argc, char **argv)
 	open_standard_fds();
 	atexit(end_output);
 	argp_err_exit_status = STATUS_USAGE;
-	/* Wide enough for argp's "Try ..." to stand on one line. */
-	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 0);
-	if (has_control_characters(argc, argv))
+	/* Wide enough for argp's "Try ..." to stand on one line. What the environment
+	 * says is not obeyed: argp would complain of it, or print what cannot be read. */
+	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 1);
+	if (has_unprintable(argc, argv))
 		return STATUS_USAGE;
 	if (argc > 0)
 		argv[0] = name;

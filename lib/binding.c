@@ -107,11 +107,15 @@ static int step_write(const struct device *dev, const struct step *step)
 static int flag(const struct device *dev, const struct step *step, struct error *e)
 {
 	int err = step_write(dev, step);
+	_cleanup_free_ char *is =
+		device_flag_value(sysfs_read(dev->path, "driver_override"));
 
-	if (err < 0)
-		error_set(e, STATUS_FAILED, "cannot %s driver_override: %s",
-			  step->driver ? "set" : "clear", strerror(-err));
-	return err < 0 ? -EIO : 0;
+	if (err == 0 && streq(is, step->driver))
+		return 0;
+	error_set(e, STATUS_FAILED, "cannot %s driver_override: %s",
+		  step->driver ? "set" : "clear",
+		  err < 0 ? strerror(-err) : "it does not stay so");
+	return -EIO;
 }
 
 static int unbind(const struct device *dev, const struct step *step, struct error *e)
@@ -462,9 +466,13 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
 	_cleanup_close_ int guard = -1;
+	struct error unknown;
+	enum hold hold = vfio_await(&nodes, patience->deadline, &guard, &unknown);
 	int err;
 
-	if (vfio_stays_held(&nodes, patience->deadline, &guard)) {
+	if (hold == HOLD_UNKNOWN)
+		return error_set(e, STATUS_FAILED, "cannot be reset: %s", unknown.text);
+	if (hold == HOLD_BY_USER) {
 		_cleanup_free_ char *holders = vfio_holders(&nodes, getpid());
 
 		return error_set(e, STATUS_FAILED, "cannot be reset: held by %s",

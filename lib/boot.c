@@ -199,13 +199,13 @@ static void add_rules(char **text, const struct boot_pin *pin)
 	       bus, name, modalias, pin->driver, pin->driver, load);
 }
 
-/* Without pins: empty. No two lines that follow each other are the same (announce()). */
+/* Without pins: NULL. No two lines that follow each other are the same (announce()). */
 static char *text_of(const struct boot_pins *pins)
 {
-	char *text = copy("");
+	char *text = NULL;
 
 	if (!pins->n)
-		return text;
+		return NULL;
 	append(&text, "",
 	       "# Devices that are pinned at boot: change it by 'vfio-bind pin --boot' "
 	       "and\n"
@@ -358,7 +358,7 @@ static bool is_installed(const char *program)
 /* dracut is told of the rules before they are there, and until after they are gone. */
 static int put_all(const struct boot_pins *pins, struct error *e)
 {
-	_cleanup_free_ char *rules = pins->n ? text_of(pins) : NULL;
+	_cleanup_free_ char *rules = text_of(pins);
 	bool dracut = is_installed("dracut") && sysfs_has(DRACUT_FOLDER, "");
 
 	if (sysfs_check_read(e) < 0)

@@ -155,7 +155,7 @@ static void tell_users_seen(const struct job *job)
 	usage_files(job->dev, &files);
 	IGNORE(sysfs_check_read(&ignored));
 	if (job->request->holders)
-		users = holders_text(job->request->holders, &files);
+		users = holders_text(job->request->holders, &files, LIST_MAX);
 	if (users)
 		job->supervisor->users(users);
 }
@@ -179,8 +179,7 @@ static int is_not_in_use(struct job *job, struct error *e)
 	if (sysfs_check_read(&unread) < 0 && result == 0)
 		result = error_set(e, STATUS_REFUSED,
 				   "cannot tell whether it is in use: %s", unread.text);
-	for (size_t i = 0; i < usage.uses.n; i++)
-		append(&text, "; ", "%s", usage.uses.name[i]);
+	text = names_text(&usage.uses, "; ", 2 * LIST_MAX);
 	if (text) {
 		error_set(e, STATUS_REFUSED, "in use: %s", text);
 		return error_hint(e, "end that use first; --force takes it all the same");
@@ -204,8 +203,9 @@ static int is_not_in_use(struct job *job, struct error *e)
 static int is_free(struct job *job, struct error *e)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(job->dev);
+	enum hold hold;
 
-	while (vfio_is_held(&nodes, &job->guard)) {
+	while ((hold = vfio_look(&nodes, &job->guard, e)) == HOLD_BY_USER) {
 		_cleanup_free_ char *all = vfio_holders(&nodes, getpid());
 		_cleanup_free_ char *strangers =
 			all ? vfio_holders(&nodes, getppid()) : NULL;
@@ -220,7 +220,11 @@ static int is_free(struct job *job, struct error *e)
 			return vfio_refuse_held(job->dev, strangers, reason, e);
 		sleep_for(HOLDER_PAUSE);
 	}
-	return 0;
+	if (sysfs_is_dry_run()) { /* it keeps nobody out */
+		cleanup_close(&job->guard);
+		job->guard = -1;
+	}
+	return hold == HOLD_UNKNOWN ? -1 : 0;
 }
 
 static int is_no_bridge(struct job *job, struct error *e)

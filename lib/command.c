@@ -210,6 +210,27 @@ static int hint_release(const struct job *job, const char *what, struct error *e
 			  job->dev->name);
 }
 
+/* Whatever the steps said: is the device there still? Returns 0 or -1 with @e. */
+static int check_there(const struct job *job, struct error *e)
+{
+	return device_is_gone(job->dev)
+		       ? error_set(e, STATUS_FAILED, "the device is gone")
+		       : 0;
+}
+
+/* The device was removed on the way: it is not as it was, and there is nowhere to go back
+ * to. Returns whether that is so. */
+static bool is_lost(const struct job *job, struct error *e)
+{
+	struct error ignored;
+
+	if (!device_is_gone(job->dev))
+		return false;
+	e->status = STATUS_BROKEN;
+	IGNORE(record_remove(job->dev, &ignored));
+	return true;
+}
+
 /* Put the device back to where it was. @e says why; how it ended is added to it. */
 static int undo(struct job *job, struct error *e)
 {
@@ -220,16 +241,21 @@ static int undo(struct job *job, struct error *e)
 	/* Nodes may stay: VFIO had the device before, or has others of its group. */
 	owner_give_back(&job->group_was);
 	owner_give_back(&job->cdev_was);
+	if (is_lost(job, e))
+		return -1;
 	if ((untouched || move_back(job, &failed) == 0) &&
 	    restore_record(job, &failed) == 0) {
 		state = binding_text(&job->from);
-		error_set(e, why.status, "%s; it is %s %s", why.text,
-			  untouched ? "still" : "back", state);
+		error_set(e, why.status, "%s", why.text);
+		error_end(e, "; it is %s %s", untouched ? "still" : "back", state);
 		return error_hint(e, "%s", why.hint);
 	}
+	if (is_lost(job, e))
+		return -1;
 	state = state_text(job->dev);
-	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s; it is now %s",
-		  why.text, failed.text, state);
+	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s", why.text,
+		  failed.text);
+	error_end(e, "; it is now %s", state);
 	return hint_release(job, "to put it back", e);
 }
 
@@ -362,7 +388,7 @@ static int go_or_undo(struct job *job, struct error *e)
 	if (job->request->command == COMMAND_HANDOFF &&
 	    end_handoff(job, reset, &patience, e) < 0)
 		return undo(job, e);
-	if (sysfs_check_read(e) < 0)
+	if (sysfs_check_read(e) < 0 || check_there(job, e) < 0)
 		return undo(job, e);
 	if (!job->supervisor->may_pass(PHASE_DONE))
 		error_set(e, STATUS_FAILED, "%s", job->supervisor->given_up());
@@ -417,7 +443,8 @@ static int go_home(struct job *job, struct error *e)
 	struct error why;
 
 	if ((is_at_home(job) || binding_move(job->dev, &job->to, &patience, e) == 0) &&
-	    sysfs_check_read(e) == 0 && record_remove(job->dev, e) == 0) {
+	    sysfs_check_read(e) == 0 && check_there(job, e) == 0 &&
+	    record_remove(job->dev, e) == 0) {
 		if (job->to.driver == binding_any_driver && !sysfs_is_dry_run() &&
 		    !sysfs_has(job->dev->path, "driver") && errno == ENOENT)
 			job->supervisor->warn("no driver wants it: it has none now");
@@ -425,10 +452,12 @@ static int go_home(struct job *job, struct error *e)
 		await_what_came_back(job);
 		return 0;
 	}
+	if (is_lost(job, e))
+		return -1;
 	why = *e;
 	state = state_text(job->dev);
-	error_set(e, is_as_it_was(job) ? why.status : STATUS_BROKEN, "%s; it is now %s",
-		  why.text, state);
+	error_set(e, is_as_it_was(job) ? why.status : STATUS_BROKEN, "%s", why.text);
+	error_end(e, "; it is now %s", state);
 	return hint_release(job, "to try again", e);
 }
 

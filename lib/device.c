@@ -194,6 +194,11 @@ uint64_t device_incarnation(const struct device *dev)
 	return 0;
 }
 
+bool device_is_gone(const struct device *dev)
+{
+	return access(dev->path, F_OK) < 0 && errno == ENOENT;
+}
+
 static char *hwdb_model(int dir)
 {
 	/* Kept for the life of the program: opening the hwdb again would map its file

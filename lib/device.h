@@ -68,6 +68,9 @@ _must_check_ int device_check_flag(const struct device *dev, struct error *e);
  * looked at (errno). */
 uint64_t device_incarnation(const struct device *dev);
 
+/* Has it been removed, and no other one come under its name? */
+bool device_is_gone(const struct device *dev);
+
 /* What it is, for people, with @dir its open directory: a PCI device's model from the
  * hwdb, else the first `compatible` of its device tree node, else its ACPI hardware id,
  * else NULL. */

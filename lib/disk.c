@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "disk.h"
 #include "below.h"
+#include "mount.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -15,9 +16,8 @@
 /* A use of the block device @number. */
 struct use {
 	dev_t number;
-	char *text;	/* "is mounted on /mnt"; NULL: */
-	char *stacked;	/* the syspath of the disk that stands on it */
-	bool by_source; /* a mount that names it as its source, under another number */
+	char *text;    /* "is mounted on /mnt"; NULL: */
+	char *stacked; /* the syspath of the disk that stands on it */
 };
 
 struct table {
@@ -64,29 +64,37 @@ static int node_number(const char *node, dev_t *number)
 
 /* --- mounts and swap --------------------------------------------------------------- */
 
-/* A mount, from a line of proc_pid_mountinfo(5). btrfs and others show a made-up number;
- * and the source can be any text: that counts if the disk turns out to be opened
- * exclusively. */
-static void add_mount(struct table *table, const char *line)
+static void add_mounts(struct table *table, const struct mounts *mounts)
 {
-	unsigned int major, minor;
-	int start, end;
-	const char *dash = strstr(line, " - ");
-	_cleanup_free_ char *source = NULL;
-	dev_t number;
+	for (size_t i = 0; i < mounts->n; i++)
+		add(table, (struct use){.number = mounts->mount[i].number,
+					.text = format("is mounted on %s",
+						       mounts->mount[i].where)});
+}
 
-	if (!dash ||
-	    sscanf(line, "%*d %*d %u:%u %*s %n%*s%n", &major, &minor, &start, &end) != 2)
-		return;
-	add(table, (struct use){.number = makedev(major, minor),
-				.text = format("is mounted on %.*s", end - start,
-					       line + start)});
-	if (major == 0 && sscanf(dash, " - %*s %ms", &source) == 1 && source[0] == '/' &&
-	    node_number(source, &number) == 0 && number)
-		add(table, (struct use){.number = number,
-					.text = format("is mounted on %.*s", end - start,
-						       line + start),
-					.by_source = true});
+/* btrfs shows a number of its own in mountinfo, and is on several disks; while it is
+ * mounted, in whatever namespace, this folder lists them (btrfs_sysfs_add_fsid). */
+#define BTRFS "/sys/fs/btrfs"
+
+static void add_btrfs(struct table *table)
+{
+	_cleanup_names_ struct names ids = sysfs_names(BTRFS, "");
+
+	for (size_t i = 0; i < ids.n; i++) {
+		_cleanup_free_ char *dir = format(BTRFS "/%s/devices", ids.name[i]);
+		_cleanup_names_ struct names disks = sysfs_names(dir, "");
+
+		for (size_t j = 0; j < disks.n; j++) {
+			_cleanup_free_ char *disk = format("%s/%s", dir, disks.name[j]);
+			struct use use = {0};
+
+			if (sysfs_number(disk, &use.number) < 0)
+				continue;
+			use.text =
+				format("is in btrfs %s, which is mounted", ids.name[i]);
+			add(table, use);
+		}
+	}
 }
 
 static void add_swap(struct table *table, const char *line)
@@ -244,11 +252,14 @@ static int add_exports(struct table *table, struct error *e)
 
 static int read_table(struct table *table, struct error *e)
 {
-	static const char mounts[] = "/proc/self/mountinfo", swaps[] = "/proc/swaps";
+	static const char swaps[] = "/proc/swaps";
+	_cleanup_mounts_ struct mounts mounts = {0};
 	int err;
 
-	if ((err = add_lines(table, mounts, add_mount)) < 0)
-		return cannot_tell(e, "what is mounted", mounts, -err);
+	if ((err = mounts_read(&mounts)) < 0)
+		return cannot_tell(e, "what is mounted", MOUNTS_FILE, -err);
+	add_mounts(table, &mounts);
+	add_btrfs(table);
 	/* A kernel may be without swap. */
 	if ((err = add_lines(table, swaps, add_swap)) < 0 && err != -ENOENT)
 		return cannot_tell(e, "what is swapped on", swaps, -err);
@@ -256,7 +267,7 @@ static int read_table(struct table *table, struct error *e)
 }
 
 static void find_uses(const struct table *table, const char *path, const char *chain,
-		      bool by_source, struct names *uses);
+		      struct names *uses);
 
 /* The disk at @path stands on the one that @chain ends with: what uses it and its
  * partitions; or that it stands there. */
@@ -270,14 +281,14 @@ static void find_stacked(const struct table *table, const char *path, const char
 	_cleanup_names_ struct names partitions = sysfs_names(path, below_name(path));
 	size_t before = uses->n;
 
-	find_uses(table, path, chain, true, uses);
+	find_uses(table, path, chain, uses);
 	for (size_t i = 0; i < partitions.n; i++) {
 		_cleanup_free_ char *partition =
 			format("%s/%s", path, partitions.name[i]);
 		_cleanup_free_ char *longer =
 			format("%s -> %s", chain, partitions.name[i]);
 
-		find_uses(table, partition, longer, true, uses);
+		find_uses(table, partition, longer, uses);
 	}
 	if (uses->n == before) {
 		_cleanup_free_ char *text =
@@ -288,9 +299,9 @@ static void find_stacked(const struct table *table, const char *path, const char
 }
 
 /* Add the uses of the disk at @path; @chain: the names from the device's own disk up to
- * it. Those that name it as their source alone count if asked for. */
+ * it. */
 static void find_uses(const struct table *table, const char *path, const char *chain,
-		      bool by_source, struct names *uses)
+		      struct names *uses)
 {
 	_cleanup_free_ char *dir = format("%s/holders", path);
 	_cleanup_names_ struct names holders = sysfs_names(dir, "");
@@ -302,7 +313,7 @@ static void find_uses(const struct table *table, const char *path, const char *c
 		const struct use *use = &table->use[i];
 		_cleanup_free_ char *what = NULL;
 
-		if (use->number != number || (use->by_source && !by_source))
+		if (use->number != number)
 			continue;
 		if (use->stacked) {
 			find_stacked(table, use->stacked, chain, uses);
@@ -361,24 +372,18 @@ static int opened_exclusively(const char *path)
 	return 1;
 }
 
-/* What the number of a mount does not tell of the disk at @path. */
-static int find_exclusive(const struct table *table, const char *path, struct names *uses,
-			  struct error *e)
+/* What the table does not tell of the disk at @path: a mount in another namespace, say.
+ */
+static int find_exclusive(const char *path, struct names *uses, struct error *e)
 {
 	int exclusive = opened_exclusively(path);
-	size_t before = uses->n;
+	_cleanup_free_ char *text = format("%s is opened exclusively", below_name(path));
 
 	if (exclusive < 0)
 		return cannot_tell(e, "whether it is in use", below_name(path),
 				   -exclusive);
 	if (exclusive)
-		find_uses(table, path, below_name(path), true, uses);
-	if (exclusive && uses->n == before) {
-		_cleanup_free_ char *text =
-			format("%s is opened exclusively", below_name(path));
-
 		names_add(uses, text);
-	}
 	return 0;
 }
 
@@ -389,10 +394,9 @@ int disk_uses(const struct names *paths, struct names *uses, struct error *e)
 	if (paths->n && read_table(&table, e) < 0)
 		return -1;
 	for (size_t i = 0; i < paths->n; i++)
-		find_uses(&table, paths->name[i], below_name(paths->name[i]), false,
-			  uses);
+		find_uses(&table, paths->name[i], below_name(paths->name[i]), uses);
 	for (size_t i = 0; i < paths->n && !uses->n; i++) {
-		if (find_exclusive(&table, paths->name[i], uses, e) < 0)
+		if (find_exclusive(paths->name[i], uses, e) < 0)
 			return -1;
 	}
 	return 0;

@@ -8,10 +8,7 @@
 static void print(char *to, size_t size, const char *fmt, va_list args)
 {
 	vsnprintf(to, size, fmt, args);
-	for (; *to; to++) {
-		if ((unsigned char)*to < ' ' || *to == 0x7f)
-			*to = '?';
-	}
+	make_printable(to);
 }
 
 int error_set(struct error *e, enum status status, const char *fmt, ...)
@@ -23,6 +20,26 @@ int error_set(struct error *e, enum status status, const char *fmt, ...)
 	va_start(args, fmt);
 	print(e->text, sizeof(e->text), fmt, args);
 	va_end(args);
+	return -1;
+}
+
+int error_end(struct error *e, const char *fmt, ...)
+{
+	static const char cut[] = "...";
+	char end[sizeof(e->text) / 2];
+	size_t room = sizeof(e->text), length = strlen(e->text);
+	va_list args;
+
+	va_start(args, fmt);
+	print(end, sizeof(end), fmt, args);
+	va_end(args);
+	if (length + strlen(end) >= room) {
+		length = room - strlen(end) - sizeof(cut);
+		strcpy(e->text + length, cut);
+		make_printable(e->text); /* a character may be cut */
+		length += strlen(cut);
+	}
+	strcpy(e->text + length, end);
 	return -1;
 }
 

@@ -20,9 +20,14 @@ struct error {
 	char hint[512]; /* what the user can do; empty: nothing */
 };
 
-/* Set status and text, drop the hint; one line, whatever is in the arguments.
+/* Set status and text, drop the hint; one line of UTF-8, whatever is in the arguments.
  * Returns -1, for "return error_set(...)". */
 int error_set(struct error *e, enum status status, const char *fmt, ...) _printf_(3, 4);
+
+/* Add to the text an end that is never cut: in need, what stands before it is. Returns
+ * -1.
+ */
+int error_end(struct error *e, const char *fmt, ...) _printf_(2, 3);
 
 /* Set the hint. Returns -1. */
 int error_hint(struct error *e, const char *fmt, ...) _printf_(2, 3);

@@ -100,16 +100,17 @@ static int hint_no_iommu(struct error *e)
 static char *blocking_members(const struct device *dev, const struct devices *together)
 {
 	_cleanup_devices_ struct devices members = group_members(dev);
-	char *blocking = NULL;
+	_cleanup_names_ struct names blocking = {0};
 
 	for (size_t i = 0; i < members.n; i++) {
 		const struct device *member = &members.dev[i];
 		_cleanup_free_ char *driver = sysfs_link(member->path, "driver");
+		_cleanup_free_ char *text = format("%s (%s)", member->name, driver);
 
 		if (!driver_is_harmless(driver) && !devices_have(together, member))
-			append(&blocking, ", ", "%s (%s)", member->name, driver);
+			names_add(&blocking, text);
 	}
-	return blocking;
+	return names_text(&blocking, ", ", LIST_MAX);
 }
 
 int group_check(const struct device *dev, const struct devices *together,

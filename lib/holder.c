@@ -99,11 +99,16 @@ static void found(const struct scan *scan, struct file_id file)
 	struct finding finding = {.what = FOUND,
 				  .holder = {.file = file, .pid = scan->pid}};
 	struct holder *holder = &finding.holder;
-	_cleanup_free_ char *dir = format("/proc/%d", scan->pid);
-	_cleanup_free_ char *comm = sysfs_read(dir, "comm");
-	_cleanup_free_ char *process = sysfs_process(scan->pid);
+	_cleanup_free_ char *name = sysfs_process_name(scan->pid);
+	_cleanup_free_ char *process = NULL;
 
-	snprintf(holder->comm, sizeof(holder->comm), "%s", comm ? comm : "?");
+	if (!name && is_end(errno))
+		return;
+	process = sysfs_process(scan->pid);
+	if (name)
+		snprintf(holder->name, sizeof(holder->name), "%s", name);
+	else
+		snprintf(holder->name, sizeof(holder->name), "? (pid %d)", scan->pid);
 	if (process)
 		IGNORE(sscanf(process, "%*c %d", &holder->parent));
 	tell(scan, &finding);
@@ -422,7 +427,7 @@ static int hear(int child, int64_t deadline, struct holders *holders, bool *ende
 					 pid);
 		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
-					 CANNOT_TELL "who looked was killed");
+					 CANNOT_TELL "who looked has ended");
 		*ended = finding.what == ENDED;
 		if (*ended)
 			return result;
@@ -484,9 +489,10 @@ bool holders_know(const struct holders *holders, const struct file_ids *files)
 	return true;
 }
 
-char *holders_text(const struct holders *holders, const struct file_ids *files)
+char *holders_text(const struct holders *holders, const struct file_ids *files,
+		   size_t max)
 {
-	char *text = NULL;
+	_cleanup_names_ struct names names = {0};
 	pid_t last = 0; /* the holders of a process are one behind the other */
 
 	for (size_t i = 0; i < holders->n; i++) {
@@ -495,7 +501,7 @@ char *holders_text(const struct holders *holders, const struct file_ids *files)
 		if (holder->pid == last || !has_file(files, holder->file))
 			continue;
 		last = holder->pid;
-		append(&text, ", ", "%s (pid %d)", holder->comm, holder->pid);
+		names_add(&names, holder->name);
 	}
-	return text;
+	return names_text(&names, ", ", max);
 }

@@ -28,7 +28,7 @@ void file_ids_clear(struct file_ids *files);
 struct holder {
 	struct file_id file;
 	pid_t pid, parent;
-	char comm[32]; /* as the process calls itself */
+	char name[64]; /* of sysfs_process_name() */
 };
 
 struct holders {
@@ -54,6 +54,7 @@ void holders_clear(struct holders *holders);
 /* Were all of @files looked for? */
 bool holders_know(const struct holders *holders, const struct file_ids *files);
 
-/* "COMM (pid N)" of those that have one of @files open, each once, with commas; NULL:
- * nobody. */
-char *holders_text(const struct holders *holders, const struct file_ids *files);
+/* "COMM (pid N)" of those that have one of @files open, each once, with commas, as by
+ * names_text(); NULL: nobody. */
+char *holders_text(const struct holders *holders, const struct file_ids *files,
+		   size_t max);

@@ -73,5 +73,5 @@ struct job {
 	struct udev_watch watch; /* since before the first write */
 	struct given group_was, cdev_was;
 	int lock;  /* the device's, or -1 */
-	int guard; /* a group fd that keeps VFIO users out (vfio_is_held()), or -1 */
+	int guard; /* a group fd that keeps VFIO users out (vfio_look()), or -1 */
 };

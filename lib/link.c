@@ -475,7 +475,7 @@ static char *holders_of(struct file_id file)
 	struct error ignored;
 
 	IGNORE(holders_find(&files, INT64_MAX, &holders, &ignored));
-	return holders_text(&holders, &files);
+	return holders_text(&holders, &files, LIST_MAX);
 }
 
 /* A packet socket is bound to it (packet_seq_show): that also hears what has no address.

@@ -25,6 +25,7 @@ struct row {
 	struct binding binding;
 	const struct holders *holders; /* of all rows, if that column is asked for */
 	const struct boot_pins *pins;  /* the same; NULL: they could not be read */
+	bool all_seen;		       /* that there are */
 };
 
 static char *cell_device(const struct row *row)
@@ -58,7 +59,7 @@ static char *cell_node(const struct row *row)
 
 	if (driver_is_vfio(row->binding.driver))
 		nodes = vfio_nodes(&row->dev);
-	return copy(nodes.group ? nodes.group : nodes.cdev);
+	return copy(vfio_node(&nodes));
 }
 
 static char *cell_owner(const struct row *row)
@@ -77,9 +78,15 @@ static char *cell_host(const struct row *row)
 {
 	_cleanup_record_ struct record record = {0};
 	_cleanup_free_ char *pf_driver = NULL;
-	struct error ignored; /* an ordinary user may not read it */
+	struct error e;
+	int found = record_read(&row->dev, &row->binding, &record, &e);
 
-	if (record_read(&row->dev, &row->binding, &record, &ignored) <= 0)
+	/* What an ordinary user may not read is none to him. */
+	if (found < 0 && errno != EACCES) {
+		sysfs_note(&e);
+		return copy("?");
+	}
+	if (found <= 0)
 		return NULL;
 	pf_driver = pci_pf_driver(&row->dev);
 	if (!record_is_home(&record.origin, pf_driver))
@@ -105,9 +112,11 @@ static void add_files(const struct device *dev, struct file_ids *files)
 static char *cell_holder(const struct row *row)
 {
 	_cleanup_files_ struct file_ids files = {0};
+	char *text;
 
 	add_files(&row->dev, &files);
-	return holders_text(row->holders, &files);
+	text = holders_text(row->holders, &files, SIZE_MAX);
+	return text || row->all_seen ? text : copy("?");
 }
 
 /* A pin that is not for the device that is there now, if one is, holds at no boot. */
@@ -329,20 +338,22 @@ static struct row *rows_of(const struct devices *devices, bool by_group, bool so
 }
 
 /* Look at all processes once, for all rows. Returns 0, or -1 with @e: some could not be
- * seen. */
+ * seen. An ordinary user cannot see into all, which he knows. */
 static int find_holders(struct row *rows, size_t n, const struct selection *selection,
 			struct holders *holders, struct error *e)
 {
 	_cleanup_files_ struct file_ids files = {0};
-	bool asked = is_selected(selection, cell_holder);
+	bool asked = is_selected(selection, cell_holder), all_seen;
 
 	*holders = (struct holders){0};
 	for (size_t i = 0; asked && i < n; i++) {
 		add_files(&rows[i].dev, &files);
 		rows[i].holders = holders;
 	}
-	/* An ordinary user cannot see into all processes. */
-	return holders_find(&files, INT64_MAX, holders, e) < 0 && geteuid() == 0 ? -1 : 0;
+	all_seen = holders_find(&files, INT64_MAX, holders, e) == 0 || geteuid() != 0;
+	for (size_t i = 0; i < n; i++)
+		rows[i].all_seen = all_seen;
+	return all_seen ? 0 : -1;
 }
 
 static const char **paths_of(const struct row *rows, size_t n)
@@ -457,6 +468,8 @@ static void add_line(struct libscols_table *table, struct libscols_line *parent,
 	for (size_t c = 0; c < selection->n; c++) {
 		char *cell = selection->column[c]->cell(row);
 
+		if (cell)
+			make_printable(cell);
 		if (cell && scols_line_refer_data(line, c, cell) < 0)
 			abort();
 	}

@@ -314,11 +314,16 @@ static void narrow(struct devices *matches)
 
 static int say_ambiguous(const char *name, const struct devices *found, struct error *e)
 {
+	_cleanup_names_ struct names names = {0};
 	_cleanup_free_ char *list = NULL;
 
-	for (size_t i = 0; i < found->n; i++)
-		append(&list, found->n == 2 ? " and " : ", ", "%s/%s", found->dev[i].bus,
-		       found->dev[i].name);
+	for (size_t i = 0; i < found->n; i++) {
+		_cleanup_free_ char *one =
+			format("%s/%s", found->dev[i].bus, found->dev[i].name);
+
+		names_add(&names, one);
+	}
+	list = names_text(&names, found->n == 2 ? " and " : ", ", LIST_MAX);
 	error_set(e, STATUS_USAGE, "%s: ambiguous: %s", name, list);
 	return error_hint(e, "name it with its bus, as BUS/NAME");
 }
@@ -328,13 +333,12 @@ static int say_ambiguous(const char *name, const struct devices *found, struct e
 static int say_virtual(const char *name, const char *path, struct error *e)
 {
 	_cleanup_free_ char *slaves = format("%s/slaves", path), *list = NULL;
-	_cleanup_names_ struct names disks = sysfs_names(slaves, "");
+	_cleanup_names_ struct names on = sysfs_names(slaves, "");
 	_cleanup_names_ struct names lower = sysfs_names(path, "lower_");
 
-	for (size_t i = 0; i < disks.n; i++)
-		append(&list, ", ", "%s", disks.name[i]);
 	for (size_t i = 0; i < lower.n; i++)
-		append(&list, ", ", "%s", lower.name[i] + strlen("lower_"));
+		names_add(&on, lower.name[i] + strlen("lower_"));
+	list = names_text(&on, ", ", LIST_MAX);
 	if (!list)
 		return error_set(e, STATUS_USAGE,
 				 "%s: no device is behind it: it is virtual", name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "netns.h"
+#include "mount.h"
 #include "sysfs.h"
 
 #include <ctype.h>
@@ -12,7 +13,6 @@
 
 #define OWN "/proc/thread-self/ns/net"
 #define NAMED "/run/netns"
-#define MOUNTS "/proc/thread-self/mountinfo"
 
 int netns_cannot_tell(const struct netns *ns, int error, struct error *e)
 {
@@ -98,15 +98,14 @@ static int add_of_process(struct netns_list *list, const char *pid, struct error
 {
 	_cleanup_free_ char *process = format("/proc/%s", pid);
 	_cleanup_free_ char *path = format("%s/ns/net", process);
-	_cleanup_free_ char *comm = NULL, *where = NULL;
+	_cleanup_free_ char *name = NULL, *where = NULL;
 	struct stat st;
 	int err = stat(path, &st) < 0 ? errno : 0;
 
 	if (has_ended(err) || (err == 0 && has(list, st.st_ino)))
 		return 0;
-	comm = sysfs_read(process, "comm");
-	where = format(" in the network namespace of %s (pid %s)", comm ? comm : "?",
-		       pid);
+	name = sysfs_process_name(atoi(pid));
+	where = format(" in the network namespace of %s", name ? name : pid);
 	if (err)
 		return netns_cannot_tell(&(struct netns){.where = where}, err, e);
 	add(list, st.st_ino, copy(path), copy(where));
@@ -127,47 +126,24 @@ static int add_of_processes(struct netns_list *list, struct error *e)
 	return r;
 }
 
-/* Undo what mountinfo makes of a space and its like: \040. */
-static void unescape(char *path)
-{
-	char *to = path;
-
-	for (const char *from = path; *from; from++) {
-		unsigned int c;
-
-		if (sscanf(from, "\\%3o", &c) == 1) {
-			*to++ = (char)c;
-			from += 3;
-		} else {
-			*to++ = *from;
-		}
-	}
-	*to = '\0';
-}
-
-/* Namespaces that are mounted anywhere (proc_pid_mountinfo(5)). */
+/* Namespaces that are mounted anywhere. */
 static int add_mounts(struct netns_list *list, struct error *e)
 {
-	FILE *file = fopen(MOUNTS, "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-	int r = 0;
+	_cleanup_mounts_ struct mounts mounts = {0};
+	int r = mounts_read(&mounts);
 
-	if (!file)
+	if (r < 0)
 		return error_set(e, STATUS_REFUSED,
-				 "cannot tell who uses its interfaces: " MOUNTS ": %s",
-				 strerror(errno));
-	while (getline(&line, &size, file) > 0) {
-		_cleanup_free_ char *path = NULL;
+				 "cannot tell who uses its interfaces: " MOUNTS_FILE
+				 ": %s",
+				 strerror(-r));
+	for (size_t i = 0; i < mounts.n; i++) {
+		const struct mount *mount = &mounts.mount[i];
 
-		if (!strstr(line, " - nsfs ") ||
-		    sscanf(line, "%*s %*s %*s net:[%*[0-9]] %ms", &path) != 1)
-			continue;
-		unescape(path);
-		if (add_mounted(list, path, path, e) < 0)
+		if (streq(mount->type, "nsfs") && starts_with(mount->root, "net:") &&
+		    add_mounted(list, mount->where, mount->where, e) < 0)
 			r = -1;
 	}
-	fclose(file);
 	return r;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "record.h"
 #include "driver.h"
+#include "lock.h"
 #include "name.h"
 #include "sysfs.h"
 
@@ -11,12 +12,10 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 /* Root's alone: whoever can open a lock file can take the lock. In /run/lock everyone may
  * write. */
 #define DIR_OF_ALL "/run/vfio-bind"
-#define DIR_OF_LOCKS DIR_OF_ALL "/lock"
 #define DIR_OF_RECORDS DIR_OF_ALL "/record"
 #define LOCK_OF_BOOT DIR_OF_LOCKS "/boot"
 
@@ -197,49 +196,38 @@ int record_open_group_lock(const char *number, struct error *e)
 	return open_lock(path, e);
 }
 
-/* The pid of the process that has the lock, by /proc/locks; 0: no process there has it;
- * -1: /proc/locks cannot be read. */
-static pid_t locked_by(const struct stat *lock)
-{
-	_cleanup_free_ char *wanted =
-		format(" %02x:%02x:%ju ", major(lock->st_dev), minor(lock->st_dev),
-		       (uintmax_t)lock->st_ino);
-	FILE *locks = fopen("/proc/locks", "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-	int pid, found = locks ? 0 : -1;
-
-	while (found == 0 && getline(&line, &size, locks) > 0) {
-		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF". The line of a process
-		 * that waits has "->" before FLOCK, so sscanf() passes over it. */
-		if (strstr(line, wanted) &&
-		    sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1)
-			found = pid;
-	}
-	if (locks)
-		fclose(locks);
-	return found;
-}
-
 char *record_lock_holder(const struct device *dev, pid_t except)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	_cleanup_free_ char *dir = NULL, *comm = NULL;
+	char *name;
 	struct stat st;
 	pid_t pid;
 
 	if (sysfs_is_dry_run() || fd < 0 || fstat(fd, &st) < 0 ||
 	    flock(fd, LOCK_SH | LOCK_NB) == 0)
 		return NULL;
-	pid = locked_by(&st);
+	pid = lock_taker(&st);
 	if (pid == 0) /* of another PID namespace: /proc/locks does not show it */
 		return copy("another process");
 	if (pid < 0 || pid == except)
 		return NULL;
-	dir = format("/proc/%d", pid);
-	comm = sysfs_read(dir, "comm");
-	return format("%s (pid %d)", comm ? comm : "?", pid);
+	name = sysfs_process_name(pid);
+	return name ? name : format("a child of process %d, which has ended", pid);
+}
+
+/* Is it a record, and all of one? Every line has a key and a value, and ends. */
+static bool is_whole(const char *text, const struct record *record)
+{
+	size_t n = strlen(text);
+
+	for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
+		size_t length = strcspn(line, "\n");
+
+		if (!line[length] || !memchr(line, ' ', length))
+			return false;
+	}
+	return n && record->incarnation;
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record,
@@ -255,6 +243,13 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
 				 strerror(errno));
 	found = record_parse(text);
+	if (!is_whole(text, &found)) {
+		record_clear(&found);
+		errno = EBADMSG;
+		error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
+		return error_hint(e, "to go on without knowing where it was: rm %s",
+				  path);
+	}
 	if (found.incarnation == device_incarnation(dev) && record_believes(&found, is)) {
 		*record = found;
 		return 1;
@@ -300,6 +295,17 @@ int record_remove(const struct device *dev, struct error *e)
 	return 0;
 }
 
+/* Note that this file among the records is of no device. */
+static void note_stranger(const char *file)
+{
+	struct error e;
+
+	error_set(&e, STATUS_FAILED, "cannot read %s/%s: it is no record", DIR_OF_RECORDS,
+		  file);
+	error_hint(&e, "to go on without it: rm %s/%s", DIR_OF_RECORDS, file);
+	sysfs_note(&e);
+}
+
 static void add_devices(struct names *list, const char *dir)
 {
 	_cleanup_names_ struct names files = sysfs_names(dir, "");
@@ -307,6 +313,8 @@ static void add_devices(struct names *list, const char *dir)
 	for (size_t i = 0; i < files.n; i++) {
 		char *colon = strchr(files.name[i], ':');
 
+		if (!colon && streq(dir, DIR_OF_RECORDS))
+			note_stranger(files.name[i]);
 		if (!colon)
 			continue;
 		*colon = '/';

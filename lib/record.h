@@ -55,13 +55,14 @@ _must_check_ int record_lock_boot(int64_t deadline, int *lock, struct error *e);
 _must_check_ int record_open_group_lock(const char *number, struct error *e);
 
 /* "COMMAND (pid N)" of the process that has the lock, if that is not @except, from
- * /proc/locks, or "another process" if it does not list one; NULL: nobody, or /proc/locks
- * cannot be read. */
+ * /proc/locks, or "another process" if it does not list one, or that the one that it
+ * lists has ended; NULL: nobody, or /proc/locks cannot be read. */
 char *record_lock_holder(const struct device *dev, pid_t except);
 
 /* Read the device's record. Returns 1 with @record to be cleared; 0: there is none, or
  * none to believe: the device was removed and added again since, or somebody else has
- * moved it to where it @is now; -1 with @e (STATUS_FAILED): it cannot be read. */
+ * moved it to where it @is now; -1 with @e (STATUS_FAILED) and errno: it cannot be read;
+ * EBADMSG: it is no record. */
 _must_check_ int record_read(const struct device *dev, const struct binding *is,
 			     struct record *record, struct error *e);
 

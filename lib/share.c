@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "share.h"
+#include "mount.h"
 #include "sysfs.h"
-
-#include <errno.h>
-#include <stdio.h>
 
 #define VIRTIOFS "/sys/fs/virtiofs"
 
@@ -36,41 +34,35 @@ static void add_virtiofs_tags(const struct device *dev, struct names *tags)
 	}
 }
 
-/* Look at a line of proc_pid_mountinfo(5). */
-static void add_mount(const char *line, const struct names *tags, struct names *uses)
+/* The source of these types is the tag; nobody else can mount them. */
+static bool is_share(const struct mount *mount, const struct names *tags)
 {
-	const char *dash = strstr(line, " - ");
-	_cleanup_free_ char *type = NULL, *source = NULL, *use = NULL;
-	int start, end;
-
-	if (!dash || sscanf(dash, " - %ms %ms", &type, &source) != 2 ||
-	    sscanf(line, "%*d %*d %*s %*s %n%*s%n", &start, &end) < 0)
-		return;
-	if ((!streq(type, "9p") && !streq(type, "virtiofs")) || !names_have(tags, source))
-		return;
-	use = format("its share %s is mounted on %.*s", source, end - start,
-		     line + start);
-	names_add(uses, use);
+	return (streq(mount->type, "9p") || streq(mount->type, "virtiofs")) &&
+	       names_have(tags, mount->source);
 }
 
 int share_uses(const struct device *dev, struct names *uses, struct error *e)
 {
-	static const char mounts[] = "/proc/self/mountinfo";
+	_cleanup_mounts_ struct mounts mounts = {0};
 	_cleanup_names_ struct names tags = {0};
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-	FILE *file;
+	int err;
 
 	add_9p_tags(dev, &tags);
 	add_virtiofs_tags(dev, &tags);
 	if (!tags.n)
 		return 0;
-	file = fopen(mounts, "re");
-	if (!file)
-		return error_set(e, STATUS_REFUSED, "cannot tell what is mounted: %s: %s",
-				 mounts, strerror(errno));
-	while (getline(&line, &size, file) > 0)
-		add_mount(line, &tags, uses);
-	fclose(file);
+	err = mounts_read(&mounts);
+	if (err < 0)
+		return error_set(e, STATUS_REFUSED,
+				 "cannot tell what is mounted: " MOUNTS_FILE ": %s",
+				 strerror(-err));
+	for (size_t i = 0; i < mounts.n; i++) {
+		const struct mount *mount = &mounts.mount[i];
+		_cleanup_free_ char *use = format("its share %s is mounted on %s",
+						  mount->source, mount->where);
+
+		if (is_share(mount, &tags))
+			names_add(uses, use);
+	}
 	return 0;
 }

@@ -19,8 +19,9 @@
 static bool dry_run;
 static const struct sysfs_listener *listener;
 
-/* What could not be read, and why: the first since it was last asked for. Empty: none. */
-static char unread[256];
+/* What could not be read, and why: the first since it was last asked for. STATUS_DONE:
+ * none. */
+static struct error unread;
 
 /* Is it that nothing is there? ENOTDIR: no folder is above it. ENAMETOOLONG: nothing can
  * be called so. ENODEV and ESRCH: it went when it was open already (kernfs, /proc).
@@ -35,17 +36,24 @@ void sysfs_note_unread(const char *path)
 {
 	int err = errno;
 
-	if (!*unread && err && !is_absence(err))
-		snprintf(unread, sizeof(unread), "%s: %s", path, strerror(err));
+	if (unread.status == STATUS_DONE && err && !is_absence(err))
+		error_set(&unread, STATUS_FAILED, "cannot read %s: %s", path,
+			  strerror(err));
 	errno = err;
+}
+
+void sysfs_note(const struct error *e)
+{
+	if (unread.status == STATUS_DONE)
+		unread = *e;
 }
 
 int sysfs_check_read(struct error *e)
 {
-	if (!*unread)
+	if (unread.status == STATUS_DONE)
 		return 0;
-	error_set(e, STATUS_FAILED, "cannot read %s", unread);
-	*unread = '\0';
+	*e = unread;
+	unread.status = STATUS_DONE;
 	return -1;
 }
 
@@ -116,6 +124,8 @@ char *sysfs_read_file(const char *path)
 		free(text);
 		text = ferror(file) ? NULL : copy("");
 	}
+	if (text && fgetc(file) != EOF) /* behind a NUL, which ends no text */
+		*text = '\0';
 	fclose(file);
 	errno = err;
 	return text;
@@ -128,6 +138,20 @@ char *sysfs_process(pid_t pid)
 	const char *end = stat ? strrchr(stat, ')') : NULL; /* of the command's name */
 
 	return end && starts_with(end, ") ") ? copy(end + 2) : NULL;
+}
+
+char *sysfs_process_name(pid_t pid)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789 -_./:+@#";
+	_cleanup_free_ char *dir = format("/proc/%d", pid);
+	_cleanup_free_ char *comm = sysfs_read(dir, "comm");
+
+	if (!comm)
+		return NULL;
+	for (char *c = comm; *(c += strspn(c, plain)); c++)
+		*c = '?';
+	return format("%s (pid %d)", *comm ? comm : "?", pid);
 }
 
 /* Does the process sleep in the kernel, beyond any signal? One that merely waits for a
@@ -329,7 +353,7 @@ int sysfs_write(const char *dir, const char *attr, const char *value)
 
 	sysfs_step_begins(line);
 	if (!dry_run) {
-		fd = open(path, O_WRONLY | O_CLOEXEC);
+		fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC); /* as a shell */
 		if (fd < 0 || write(fd, text, strlen(text)) < 0)
 			err = -errno;
 	}

@@ -16,6 +16,9 @@
  * one noted before. Keeps errno. For who reads without the functions below. */
 void sysfs_note_unread(const char *path);
 
+/* The same for what has said so itself, in @e. */
+void sysfs_note(const struct error *e);
+
 /* Has all been read that is there, since this was asked last? Returns 0 or -1 with @e
  * (STATUS_FAILED). */
 _must_check_ int sysfs_check_read(struct error *e);
@@ -31,8 +34,8 @@ char *sysfs_link(const char *dir, const char *link);
 char *sysfs_read_at(int dir, const char *attr);
 char *sysfs_link_at(int dir, const char *link);
 
-/* All of a file that is no attribute, wherever it is; NULL with errno. EACCES is not
- * noted: an ordinary user may not read all that root has written. */
+/* All of a file that is no attribute, wherever it is; NULL with errno; empty if a NUL is
+ * in it. EACCES is not noted: an ordinary user may not read all that root has written. */
 char *sysfs_read_file(const char *path);
 
 /* Reads one attribute of many directories in a child, ahead of who asks for the values.
@@ -62,6 +65,11 @@ char *sysfs_reader_next(struct sysfs_reader *reader);
 /* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it
  * cannot be read. */
 char *sysfs_process(pid_t pid);
+
+/* "COMM (pid N)": what the process calls itself, a new string. That name is any user's to
+ * choose: what could be taken for another pid, or another process, is '?' in it. NULL
+ * with errno: it has ended, or cannot be looked at. */
+char *sysfs_process_name(pid_t pid);
 
 /* Could the attribute be written? Returns false with errno. Always true in a dry run. */
 bool sysfs_is_writable(const char *dir, const char *attr);

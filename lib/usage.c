@@ -63,7 +63,7 @@ static int process_uses(const struct context *c, struct usage *usage, struct err
 	for (size_t i = 0; i < c->below->n; i++) {
 		const struct node *node = &c->below->node[i];
 		struct file_ids one = {(struct file_id *)&node->file, 1};
-		_cleanup_free_ char *who = holders_text(c->holders, &one);
+		_cleanup_free_ char *who = holders_text(c->holders, &one, LIST_MAX);
 		_cleanup_free_ char *path = who ? below_node(node) : NULL;
 
 		if (who && is_let_go(node))
@@ -72,7 +72,7 @@ static int process_uses(const struct context *c, struct usage *usage, struct err
 			add_use(usage, "%s is open in %s", path, who);
 	}
 	below_files(c->below, &all);
-	usage->processes = holders_text(c->holders, &all);
+	usage->processes = holders_text(c->holders, &all, LIST_MAX);
 	usage->momentary = before == 0 && usage->uses.n;
 	return 0;
 }

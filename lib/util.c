@@ -83,6 +83,76 @@ void names_free(struct names *names)
 	*names = (struct names){0};
 }
 
+char *names_text(const struct names *names, const char *separator, size_t max)
+{
+	char *text = NULL;
+
+	for (size_t i = 0; i < names->n; i++) {
+		const char *name = names->name[i];
+
+		if (text && strlen(text) + strlen(separator) + strlen(name) > max) {
+			append(&text, " ", "and %zu more", names->n - i);
+			break;
+		}
+		append(&text, separator, "%s", name);
+	}
+	return text;
+}
+
+/* The code point that the UTF-8 at @s begins with, and its size in bytes; or -1: it is no
+ * UTF-8 (RFC 3629: neither longer than need be, nor a surrogate, nor above U+10FFFF). */
+static int32_t decode(const char *s, size_t *size)
+{
+	static const int32_t least[] = {0, 0x80, 0x800, 0x10000};
+	unsigned char lead = *s;
+	size_t more = lead < 0x80 ? 0 : lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
+	int32_t c = more ? lead & (0x3f >> more) : lead;
+
+	if ((lead >= 0x80 && lead < 0xc0) || lead >= 0xf8)
+		return -1;
+	for (size_t i = 1; i <= more; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return -1;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	*size = more + 1;
+	return c < least[more] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff ? -1 : c;
+}
+
+/* Is it a character that stands for nothing but itself? */
+static bool is_plain(int32_t c)
+{
+	return c >= ' ' && (c < 0x7f || c > 0x9f) && (c < 0x2028 || c > 0x202e) &&
+	       (c < 0x2066 || c > 0x2069);
+}
+
+/* The bytes from @text on that are printable; the rest of it begins there. */
+static size_t printable_length(const char *text)
+{
+	const char *s = text;
+	size_t size = 0;
+
+	while (*s && is_plain(decode(s, &size)))
+		s += size;
+	return s - text;
+}
+
+void make_printable(char *text)
+{
+	for (text += printable_length(text); *text; text += printable_length(text))
+		*text++ = '?';
+}
+
+const char *unprintable(const char *text)
+{
+	const char *rest = text + printable_length(text);
+	size_t size;
+
+	if (!*rest)
+		return NULL;
+	return decode(rest, &size) < 0 ? "no UTF-8" : "control character";
+}
+
 int64_t now(void)
 {
 	struct timespec ts;

@@ -71,6 +71,22 @@ bool names_have(const struct names *names, const char *name);
 void names_free(struct names *names);
 #define _cleanup_names_ __attribute__((cleanup(names_free)))
 
+/* What a message has room for of a list. */
+#define LIST_MAX 400
+
+/* The names in one text, with @separator between them; NULL: there are none. Behind the
+ * first, those with which the text would be longer than @max bytes are left out, and
+ * "and N more" stands for them. */
+char *names_text(const struct names *names, const char *separator, size_t max);
+
+/* Put '?' in place of all in @text that is no UTF-8, or that could forge what is on a
+ * terminal: control characters (C0, DEL and C1), and those that turn the direction of
+ * writing or begin a line. */
+void make_printable(char *text);
+
+/* The first of these in @text: "control character" or "no UTF-8"; NULL: there is none. */
+const char *unprintable(const char *text);
+
 /* The time: ns of the monotonic clock. A deadline is a point on it. */
 int64_t now(void);
 

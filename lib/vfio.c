@@ -2,6 +2,7 @@
 #include "vfio.h"
 #include "driver.h"
 #include "group.h"
+#include "lock.h"
 #include "sysfs.h"
 
 #include <errno.h>
@@ -25,43 +26,33 @@ struct vfio_device_bind_iommufd {
  * kernel answers EAGAIN for. */
 #define OPEN_PAUSE (10 * MSEC)
 
-/* Returns @path, or frees it and returns NULL if there is no such file. */
-static char *if_there(char *path)
-{
-	if (access(path, F_OK) == 0)
-		return path;
-	sysfs_note_unread(path);
-	free(path);
-	return NULL;
-}
-
-static char *group_node(const struct device *dev)
-{
-	_cleanup_free_ char *number = group_number(dev);
-
-	return number ? if_there(format("/dev/vfio/%s%s",
-					group_is_noiommu(dev) ? "noiommu-" : "", number))
-		      : NULL;
-}
-
-/* Add the number of the character device at @dir in /sys; a group's is in its class. */
-static void add_number(struct vfio_nodes *nodes, const char *dir)
+/* Add the number of the character device at @dir in /sys; a group's is in its class.
+ * Returns it, or 0: it has none. */
+static dev_t add_number(struct vfio_nodes *nodes, const char *dir)
 {
 	dev_t number;
 
-	if (sysfs_number(dir, &number) == 0)
-		file_ids_add(&nodes->files, (struct file_id){S_IFCHR, number});
+	if (sysfs_number(dir, &number) < 0)
+		return 0;
+	file_ids_add(&nodes->files, (struct file_id){S_IFCHR, number});
+	return number;
 }
+
+#define GROUPS "/sys/class/vfio"
 
 static void add_group(struct vfio_nodes *nodes, const struct device *dev)
 {
-	_cleanup_free_ char *dir = NULL;
+	_cleanup_free_ char *number = group_number(dev);
+	_cleanup_free_ char *name = NULL, *dir = NULL;
 
-	nodes->group = group_node(dev);
-	if (!nodes->group)
+	if (!number)
 		return;
-	dir = format("/sys/class/vfio/%s", strrchr(nodes->group, '/') + 1);
-	add_number(nodes, dir);
+	name = format("%s%s", group_is_noiommu(dev) ? "noiommu-" : "", number);
+	if (!sysfs_has(GROUPS, name))
+		return;
+	nodes->group = format("/dev/vfio/%s", name);
+	dir = format(GROUPS "/%s", name);
+	nodes->group_number = add_number(nodes, dir);
 }
 
 struct vfio_nodes vfio_nodes(const struct device *dev)
@@ -80,8 +71,9 @@ struct vfio_nodes vfio_nodes(const struct device *dev)
 	if (cdevs.n) {
 		_cleanup_free_ char *cdev = format("%s/%s", dir, cdevs.name[0]);
 
-		nodes.cdev = if_there(format("/dev/vfio/devices/%s", cdevs.name[0]));
-		add_number(&nodes, cdev);
+		/* A kernel without these nodes has the folder all the same. */
+		if (add_number(&nodes, cdev))
+			nodes.cdev = format("/dev/vfio/devices/%s", cdevs.name[0]);
 	}
 	return nodes;
 }
@@ -116,38 +108,52 @@ void vfio_nodes_clear(struct vfio_nodes *nodes)
 	*nodes = (struct vfio_nodes){0};
 }
 
+const char *vfio_node(const struct vfio_nodes *nodes)
+{
+	const char *const paths[] = {nodes->group, nodes->cdev};
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		if (paths[i] && access(paths[i], F_OK) == 0)
+			return paths[i];
+		if (paths[i])
+			sysfs_note_unread(paths[i]);
+	}
+	return NULL;
+}
+
 /* Is the holder one of the processes to be passed over? */
-static bool is_excepted(const struct holder *holder, pid_t except, const char *own)
+static bool is_excepted(const struct holder *holder, pid_t except)
 {
 	return except && (holder->pid == except ||
-			  (holder->parent == except && streq(holder->comm, own)));
+			  (holder->parent == except && lock_is_taken_by(holder->pid)));
 }
 
 /* Also the parent asks who holds a device, when its time is up. */
 #define HOLDERS_TIME (5 * SEC)
 
-/* As vfio_holders(). *@all: whether all processes could be looked into. */
-static char *find_holders(const struct vfio_nodes *nodes, pid_t except, bool *all)
+/* Find those of vfio_holders(), to be cleared. Returns 0, or -1 with @e: some processes
+ * could not be looked into. */
+static int find_holders(const struct vfio_nodes *nodes, pid_t except,
+			struct holders *holders, struct error *e)
 {
-	_cleanup_free_ char *own = sysfs_read("/proc/self", "comm");
-	_cleanup_holders_ struct holders holders = {0};
-	struct error ignored; /* those that can be seen are told */
+	int result = holders_find(&nodes->files, now() + HOLDERS_TIME, holders, e);
 	size_t n = 0;
 
-	*all = holders_find(&nodes->files, now() + HOLDERS_TIME, &holders, &ignored) == 0;
-	for (size_t i = 0; i < holders.n; i++) {
-		if (!is_excepted(&holders.holder[i], except, own))
-			holders.holder[n++] = holders.holder[i];
+	for (size_t i = 0; i < holders->n; i++) {
+		if (!is_excepted(&holders->holder[i], except))
+			holders->holder[n++] = holders->holder[i];
 	}
-	holders.n = n;
-	return holders_text(&holders, &nodes->files);
+	holders->n = n;
+	return result;
 }
 
 char *vfio_holders(const struct vfio_nodes *nodes, pid_t except)
 {
-	bool all;
+	_cleanup_holders_ struct holders holders = {0};
+	struct error ignored; /* those that can be seen are told */
 
-	return find_holders(nodes, except, &all);
+	IGNORE(find_holders(nodes, except, &holders, &ignored));
+	return holders_text(&holders, &nodes->files, LIST_MAX);
 }
 
 int vfio_refuse_held(const struct device *dev, const char *holders, const char *reason,
@@ -161,39 +167,93 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
 	return error_hint(e, "it is free when that process closes it or ends");
 }
 
-bool vfio_is_held(const struct vfio_nodes *nodes, int *guard)
+/* Is the open file the node of the group? In a /dev of its own anything can be there. */
+static int check_group(const struct vfio_nodes *nodes, int fd)
 {
-	_cleanup_free_ char *holders = NULL;
-	bool all;
-	int err;
+	struct stat st;
 
-	*guard = nodes->group ? open(nodes->group, O_RDWR | O_CLOEXEC) : -1;
-	if (nodes->group && *guard < 0 && errno == EBUSY)
-		return true;
-	if (!nodes->cdev && !nodes->others)
-		return false;
-	err = errno;
-	holders = find_holders(nodes, getpid(), &all);
-	errno = err; /* of the open: vfio_verify() tells it */
-	/* An ordinary user, in a dry run, cannot see all. */
-	if (!holders && (all || geteuid() != 0))
-		return false;
-	if (*guard >= 0)
-		close(*guard);
-	*guard = -1;
-	return true;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISCHR(st.st_mode) && st.st_rdev == nodes->group_number ? 0 : -ENXIO;
 }
 
-bool vfio_stays_held(const struct vfio_nodes *nodes, int64_t deadline, int *guard)
+/* Open the group. Returns 0 with *@guard; or -errno: EBUSY: somebody has it, ENODEV: VFIO
+ * has no device of it any more. */
+static int open_group(const struct vfio_nodes *nodes, int *guard)
 {
-	while (vfio_is_held(nodes, guard)) {
-		_cleanup_free_ char *holders = vfio_holders(nodes, getpid());
+	int fd = open(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int err = fd < 0 ? -errno : check_group(nodes, fd);
 
-		if ((holders && !starts_with(holders, "vfio-bind ")) || now() >= deadline)
+	if (err < 0 && fd >= 0)
+		close(fd);
+	*guard = err < 0 ? -1 : fd;
+	if (err < 0 && !sysfs_has(GROUPS, strrchr(nodes->group, '/') + 1))
+		return -ENODEV;
+	return err;
+}
+
+/* Has anybody one of the nodes open? */
+static enum hold look_for_users(const struct vfio_nodes *nodes, struct error *e)
+{
+	_cleanup_holders_ struct holders holders = {0};
+	int result = find_holders(nodes, getpid(), &holders, e);
+
+	return holders.n ? HOLD_BY_USER : result < 0 ? HOLD_UNKNOWN : HOLD_NONE;
+}
+
+enum hold vfio_look(const struct vfio_nodes *nodes, int *guard, struct error *e)
+{
+	enum hold hold = HOLD_NONE;
+	int err = 0;
+
+	*guard = -1;
+	if (nodes->group)
+		err = open_group(nodes, guard);
+	if (err == -EBUSY)
+		return HOLD_BY_USER;
+	if (nodes->cdev || nodes->others || (err < 0 && err != -ENODEV))
+		hold = look_for_users(nodes, e);
+	if (hold == HOLD_NONE && err < 0 && err != -ENODEV) {
+		error_set(e, STATUS_REFUSED, "cannot tell who holds it: %s: %s",
+			  nodes->group, strerror(-err));
+		hold = HOLD_UNKNOWN;
+	}
+	if (hold == HOLD_UNKNOWN && geteuid() != 0)
+		hold = HOLD_NONE;
+	if (hold != HOLD_NONE) {
+		cleanup_close(guard);
+		*guard = -1;
+	}
+	return hold;
+}
+
+/* Has anybody it open but those that have a lock of ours? */
+static bool has_strangers(const struct vfio_nodes *nodes)
+{
+	_cleanup_holders_ struct holders holders = {0};
+	struct error ignored; /* who cannot be seen may be one of ours */
+
+	IGNORE(find_holders(nodes, getpid(), &holders, &ignored));
+	for (size_t i = 0; i < holders.n; i++) {
+		if (!lock_is_taken_by(holders.holder[i].pid))
 			return true;
-		sleep_for(OPEN_PAUSE);
 	}
 	return false;
+}
+
+/* A dry run takes no lock, and has the node open for a moment only: anybody gets that. */
+#define MOMENT SEC
+
+enum hold vfio_await(const struct vfio_nodes *nodes, int64_t deadline, int *guard,
+		     struct error *e)
+{
+	int64_t moment = now() + MOMENT;
+	enum hold hold;
+
+	while ((hold = vfio_look(nodes, guard, e)) == HOLD_BY_USER && now() < deadline &&
+	       (now() < moment || !has_strangers(nodes)))
+		sleep_for(OPEN_PAUSE);
+	return hold;
 }
 
 /* Set @e to "WHAT: " and errno's text, or for EBUSY who holds the device. Returns -1. */
@@ -277,6 +337,13 @@ static int reset_open_device(const struct vfio_nodes *nodes, int fd, enum reset 
 	return 0;
 }
 
+/* What is not refused any more, as it has begun. */
+static int as_failure(struct error *e)
+{
+	e->status = STATUS_FAILED;
+	return -1;
+}
+
 int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 		struct error *e)
 {
@@ -286,12 +353,15 @@ int vfio_verify(const struct device *dev, enum reset reset, int64_t deadline,
 	_cleanup_close_ int context = -1; /* container or iommufd */
 	_cleanup_close_ int fd = -1;
 
-	if (!nodes.group && !nodes.cdev)
+	if (!vfio_node(&nodes))
 		return error_set(e, STATUS_FAILED,
 				 "bound, but there is no node below /dev/vfio");
 	if (nodes.group) {
-		if (vfio_stays_held(&nodes, deadline, &group))
-			errno = EBUSY;
+		enum hold hold = vfio_await(&nodes, deadline, &group, e);
+
+		errno = hold == HOLD_BY_USER ? EBUSY : ENODEV;
+		if (hold == HOLD_UNKNOWN)
+			return as_failure(e);
 		if (group < 0)
 			return errno_error(e, &nodes, "cannot open its VFIO group");
 		if (ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0)

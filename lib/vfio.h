@@ -13,9 +13,11 @@ enum reset {
 	RESET_NEVER,
 };
 
-/* Where users open a VFIO-bound device. Each is NULL when there is no such node. */
+/* Where users open a VFIO-bound device, as the kernel tells below /sys, whatever this
+ * /dev has. Each is NULL when the kernel has no such node. */
 struct vfio_nodes {
-	char *group;	       /* /dev/vfio/N or /dev/vfio/noiommu-N */
+	char *group; /* /dev/vfio/N or /dev/vfio/noiommu-N */
+	dev_t group_number;
 	char *cdev;	       /* /dev/vfio/devices/vfioN */
 	bool others;	       /* other members of its IOMMU group have cdevs */
 	struct file_ids files; /* what a process has open that holds it: the numbers of
@@ -31,9 +33,12 @@ struct vfio_nodes vfio_nodes_of_group(const struct device *dev);
 void vfio_nodes_clear(struct vfio_nodes *nodes);
 #define _cleanup_nodes_ __attribute__((cleanup(vfio_nodes_clear)))
 
+/* The node that a user opens it by, if it is there, below /dev; NULL. */
+const char *vfio_node(const struct vfio_nodes *nodes);
+
 /* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:
- * nobody that we can see. Process @except and its children of this program's name, its
- * workers, are passed over (0: none). */
+ * nobody that we can see. Process @except and its workers, children that have taken a
+ * lock of ours, are passed over (0: none). */
 char *vfio_holders(const struct vfio_nodes *nodes, pid_t except);
 
 /* Refuse to go on with a device that is held: set @e (STATUS_REFUSED) to @reason, the
@@ -41,16 +46,22 @@ char *vfio_holders(const struct vfio_nodes *nodes, pid_t except);
 int vfio_refuse_held(const struct device *dev, const char *holders, const char *reason,
 		     struct error *e);
 
+enum hold {
+	HOLD_NONE,
+	HOLD_BY_USER,
+	HOLD_UNKNOWN, /* it cannot be told */
+};
+
 /* Is the device held by a VFIO user? The group node opens for one user at a time
  * (vfio_group_fops_open: EBUSY); a cdev that is merely open is found in /proc.
- * Returns true when it is held. Else false, with *@guard an open group fd, which keeps
- * new users out and does not block an unbind; or -1: there is no group node, or it cannot
- * be opened, and errno says why. */
-bool vfio_is_held(const struct vfio_nodes *nodes, int *guard);
+ * HOLD_NONE: *@guard is an open group fd, which keeps new users out and does not block an
+ * unbind; or -1: the kernel has no group for it. HOLD_UNKNOWN: @e (STATUS_REFUSED) says
+ * why. An ordinary user, in a dry run, cannot see all: for him that is none. */
+enum hold vfio_look(const struct vfio_nodes *nodes, int *guard, struct error *e);
 
-/* The same, but wait until @deadline (monotonic ns) for another vfio-bind, which has the
- * node open only for a moment. */
-bool vfio_stays_held(const struct vfio_nodes *nodes, int64_t deadline, int *guard);
+/* The same, but wait for another vfio-bind, until @deadline (monotonic ns). */
+enum hold vfio_await(const struct vfio_nodes *nodes, int64_t deadline, int *guard,
+		     struct error *e);
 
 /* A VFIO-bound device, seen as its user will see it: the node is there, the group is
  * viable, and with @reset the device has been opened (nothing mapped), reset and closed.

@@ -27,6 +27,10 @@
  * the other end of a socket, and what it takes to look who holds a device. */
 #define SPARE_FDS 4
 
+/* A message that the kernel has no room for is sent again. */
+#define SEND_TRIES 50
+#define SEND_PAUSE (10 * MSEC)
+
 /* Messages of a worker to the parent. */
 enum what {
 	WHAT_PHASE, /* the worker has ended this phase, and waits for GO */
@@ -50,6 +54,22 @@ struct message {
 #define STOP_INTERRUPTED 'i'
 #define STOP_TIMED_OUT 't'
 #define STOP_GROUP_FAILED 's'
+
+/* Send a message to the other end. Returns 0 or -errno; EPIPE: nobody hears any more. */
+static int transmit(int socket, const void *message, size_t size)
+{
+	int err = 0;
+
+	for (int i = 0; i < SEND_TRIES; i++) {
+		if (send(socket, message, size, MSG_NOSIGNAL) >= 0)
+			return 0;
+		err = errno;
+		if (err == EPIPE || err == ECONNRESET)
+			return -EPIPE;
+		sleep_for(SEND_PAUSE);
+	}
+	return -err;
+}
 
 struct worker {
 	const struct device *dev;
@@ -91,9 +111,15 @@ static int to_parent = -1;	/* the worker's end of the socket */
 static int64_t deadline;	/* monotonic ns */
 static const char *stop_reason; /* why this worker gives up; NULL: it does not */
 
+/* A worker whose parent hears no more goes on; may_pass() and given_up() see to that. One
+ * that cannot send although the parent hears gives up, and ends with its status, of which
+ * the parent hears otherwise. */
 static void say(const struct message *message)
 {
-	send(to_parent, message, sizeof(*message), MSG_NOSIGNAL);
+	int err = transmit(to_parent, message, sizeof(*message));
+
+	if (err < 0 && err != -EPIPE && !stop_reason)
+		stop_reason = "its worker cannot be heard";
 }
 
 static void say_text(enum what what, const char *text)
@@ -159,6 +185,8 @@ static bool may_pass(enum phase phase)
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
+	if (stop_reason)
+		return false;
 	recv(to_parent, &word, 1, 0);
 	if (word != GO)
 		hear_stop(word);
@@ -186,23 +214,30 @@ work(const struct device *dev, const struct request *request, int socket)
 	if (command_run(dev, request, &supervisor, &result.error) == 0)
 		result.error = (struct error){0};
 	say(&result);
-	_exit(0);
+	_exit(result.error.status);
 }
 
 /* --- the parent ---------------------------------------------------------------- */
 
 static void finish(const struct workers *workers, struct worker *worker,
-		   const struct error *e)
+		   const struct error *result)
 {
+	struct error e = *result;
+
+	/* Nothing that can be done with it is left to be said. */
+	if (e.status != STATUS_DONE && device_is_gone(worker->dev)) {
+		error_end(&e, "; it was unplugged");
+		*e.hint = '\0';
+	}
 	if (worker->socket >= 0)
 		close(worker->socket);
 	worker->socket = -1;
 	worker->finished = true;
-	worker->failed = e->status != STATUS_DONE;
+	worker->failed = e.status != STATUS_DONE;
 	vfio_nodes_clear(&worker->nodes);
 	free(worker->users);
 	worker->users = NULL;
-	workers->listener->result(worker->dev, e);
+	workers->listener->result(worker->dev, &e);
 }
 
 /* May the worker have written below /sys? */
@@ -211,18 +246,32 @@ static bool may_have_written(const struct worker *worker)
 	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
 }
 
+/* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD is
+ * ignored. */
+static void tell_end(const struct worker *worker, struct error *e)
+{
+	enum status unknown = may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED;
+	int end;
+
+	if (waitpid(worker->pid, &end, 0) < 0)
+		error_set(e, unknown, "its worker (pid %d) has ended without a word",
+			  worker->pid);
+	else if (WIFSIGNALED(end))
+		error_set(e, unknown, "its worker (pid %d) was killed by SIG%s",
+			  worker->pid, sigabbrev_np(WTERMSIG(end)));
+	else if (WEXITSTATUS(end) != STATUS_DONE)
+		error_set(e, WEXITSTATUS(end),
+			  "its worker (pid %d) could not tell what went wrong",
+			  worker->pid);
+}
+
 /* The worker has ended without a result. */
 static void hear_death(const struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
-	int status = 0; /* unknown, if SIGCHLD is ignored */
 
-	waitpid(worker->pid, &status, 0);
-	error_set(&e, may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED,
-		  "its worker (pid %d) was killed%s%s", worker->pid,
-		  WIFSIGNALED(status) ? " by SIG" : "",
-		  WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "");
-	if (may_have_written(worker))
+	tell_end(worker, &e);
+	if (e.status == STATUS_BROKEN)
 		error_hint(&e, "to put it back: vfio-bind release %s%s/%s",
 			   workers->request->boot ? "--boot " : "", worker->dev->bus,
 			   worker->dev->name);
@@ -355,7 +404,8 @@ static int start(struct worker *worker, const struct request *request, struct er
 	worker->pid = fork();
 	if (worker->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent_pid) /* the parent died before the prctl() */
+		/* The parent died before the prctl(). */
+		if (getppid() != parent_pid)
 			_exit(STATUS_FAILED);
 		work(worker->dev, request, sockets[1]);
 	}
@@ -414,11 +464,18 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 	return true;
 }
 
+/* Tell the worker. One that cannot be told hears that nothing more comes, and stops. */
+static void tell(const struct worker *worker, char word)
+{
+	if (transmit(worker->socket, &word, 1) < 0)
+		shutdown(worker->socket, SHUT_WR);
+}
+
 static void tell_stop(struct worker *worker, char word)
 {
 	if (worker->socket < 0 || worker->allowed == PHASE_DONE)
 		return;
-	send(worker->socket, &word, 1, MSG_NOSIGNAL);
+	tell(worker, word);
 	worker->told_to_stop = true;
 }
 
@@ -448,7 +505,7 @@ static void advance(struct workers *workers)
 		} else if (worker->reached > worker->allowed && !worker->told_to_stop &&
 			   may_go(workers, worker)) {
 			worker->allowed = worker->reached;
-			send(worker->socket, &(char){GO}, 1, MSG_NOSIGNAL);
+			tell(worker, GO);
 		}
 	}
 	if (ended) /* that stops the other workers of its group */
@@ -626,6 +683,29 @@ static int check_fds(const struct workers *workers, int signals, struct error *e
 	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
 }
 
+/* Processes are known by their pids, and a worker may have to outlive its parent. */
+static int check_processes(struct error *e)
+{
+	_cleanup_free_ char *self = sysfs_link("/proc", "self");
+	_cleanup_free_ char *own = sysfs_link("/proc/self/ns", "pid");
+	_cleanup_free_ char *workers = sysfs_link("/proc/self/ns", "pid_for_children");
+
+	/* The last is not there before the first child is. */
+	if ((self && atoi(self) != getpid()) || (own && !streq(own, workers))) {
+		error_set(e, STATUS_REFUSED,
+			  "/proc or its workers would be of another PID namespace: "
+			  "nothing was touched");
+		return error_hint(e, "unshare needs --fork and --mount-proc");
+	}
+	if (getpid() == 1 && !sysfs_is_dry_run()) {
+		error_set(e, STATUS_REFUSED,
+			  "it would be the init of a PID namespace, which ends only when "
+			  "its workers do, and kills them: nothing was touched");
+		return error_hint(e, "start it from another process there, that stays");
+	}
+	return 0;
+}
+
 /* Start nothing. */
 static void refuse_all(const struct workers *workers, const struct error *e)
 {
@@ -659,7 +739,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 	_cleanup_close_ int signals = stop_signals();
 	struct error e;
 
-	if (check_fds(&workers, signals, &e) < 0) {
+	if (check_processes(&e) < 0 || check_fds(&workers, signals, &e) < 0) {
 		refuse_all(&workers, &e);
 	} else {
 		if (find_holders(request, &holders) == 0)

@@ -24,6 +24,7 @@ setup() {
 teardown() {
 	let_go
 	go_on || :
+	end_background
 	until_true 20 nobody_works || :
 	vfio-bind release --all
 	echo N >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
@@ -93,6 +94,92 @@ refused() {
 		refused vbtest.0 release vbtest.0
 		let_go
 	done
+}
+
+# holds NAME: the last process that in_background or used has started, of that name.
+holds() {
+	holder=$pid name=$1
+	until_true 10 grep -qx "$1" "/proc/$pid/comm"
+}
+
+@test "who has a node open is known by its number: under another name, in a thread, from another PID namespace" {
+	local node=$BATS_TEST_TMPDIR/node
+	mknod "$node" c "$((0x$(stat -c %t "$cdev")))" "$((0x$(stat -c %T "$cdev")))"
+	hold_open "$node"
+	refused vbtest.0 release vbtest.0
+	let_go
+	used thread "$cdev"
+	holds node-user
+	refused vbtest.0 release vbtest.0
+	end_background
+	# shellcheck disable=SC2016 # for that shell
+	in_background unshare -pf --kill-child --mount-proc bash -c 'exec 9<>"$0"; sleep infinity & wait' "$cdev"
+	until_true 10 pgrep -x sleep
+	vfio_bind 3 release -t 0.2 vbtest.0
+	says "vbtest.0: timed out: held by bash (pid $(pgrep -P "$pid")), sleep (pid $(pgrep -x sleep))"
+	end_background
+	vfio_bind 0 release vbtest.0
+}
+
+@test "a name forges no holder" {
+	# shellcheck disable=SC2016 # for that shell
+	in_background unshare -m bash -c 'mount -t tmpfs none /dev && mkdir -p "${0%/*}" &&
+		exec 9>"$0" && exec sleep infinity' "$cdev"
+	holds sleep
+	run readlink "/proc/$pid/fd/9"
+	[[ $output == "$cdev" ]]
+	run -0 vfio-bind list -nro HOLDER vbtest.0
+	[[ ! $output ]]
+	vfio_bind 0 release vbtest.0
+	is_home vbtest.0 vbtest-host
+	end_background
+}
+
+@test "a /dev without the group's node: it cannot be told who holds it" {
+	local command
+	use "$group" vbtest.0
+	for command in release 'handoff --force'; do
+		# shellcheck disable=SC2016 # for that shell
+		run -3 unshare -m bash -c 'mount -t tmpfs none /dev/vfio && exec vfio-bind '"$command"' -t 0.2 vbtest.0'
+		# Its user has the group's node open: that is seen by its number.
+		says "vfio-bind: vbtest.0: timed out: held by vfio-open (pid $holder)"
+	done
+	let_go
+	# shellcheck disable=SC2016
+	run -3 unshare -m bash -c 'mount -t tmpfs none /dev/vfio && exec vfio-bind release vbtest.0'
+	says "vfio-bind: vbtest.0: cannot tell who holds it: $group: No such file or directory"
+	device_is vbtest.0 vfio-platform vfio-platform
+}
+
+@test "a device that is unplugged on the way: it is said, and nothing is left" {
+	ASAN_OPTIONS=detect_leaks=0 in_background taskset 1 strace -D -f -o "$trace" -e trace=write \
+		-P "$(syspath vbtest.1)/driver_override" -e inject=write:delay_exit=100s \
+		vfio-bind handoff vbtest.1
+	until_true 30 grep -qs 'write(' "$trace"
+	until_true 10 flag_is vbtest.1 vfio-platform
+	echo vbtest.1 >/sys/module/vbtest/parameters/remove
+	go_on
+	ended "$pid" 4
+	echo vbtest.1 >/sys/module/vbtest/parameters/add
+	says "; it was unplugged"
+	[[ $output != *hint* && ! -e $(record_of vbtest.1) ]]
+	until_true 20 nobody_works
+	is_home vbtest.1 vbtest-host
+}
+
+flag_is() {
+	[[ $(flag_of "$1") == "$2" ]]
+}
+
+@test "locked by a process that has ended: that is said" {
+	local lock=/run/vfio-bind/lock/platform:vbtest.0 taker
+	# It leaves the lock to a child.
+	# shellcheck disable=SC2016 # for that shell
+	taker=$(bash -c 'exec 9>"$0"; flock 9; sleep infinity </dev/null >/dev/null 2>&1 3>&- & echo $$' "$lock")
+	vfio_bind 3 release -t 0.2 vbtest.0
+	says "timed out: locked by a child of process $taker, which has ended"
+	pkill -x sleep
+	vfio_bind 0 release vbtest.0
 }
 
 @test "a device without an IOMMU is refused while it is in use" {

@@ -171,6 +171,18 @@ refused_all() {
 	refused_all sleep
 }
 
+@test "no groups: a node that is not in this /dev is looked for all the same" {
+	vfio_bind 0 handoff vbtest.0
+	sleep infinity 9<>"$(cdev_of vbtest.0)" 3>&- &
+	holder=$!
+	until_true 10 grep -qx sleep "/proc/$holder/comm"
+	run -3 unshare -m bash -c 'mount -t tmpfs none /dev/vfio && exec vfio-bind release -t 0.2 vbtest.0'
+	says "vfio-bind: vbtest.0: timed out: held by sleep (pid $holder)"
+	kill "$holder"
+	vfio_bind 0 release vbtest.0
+	is_home vbtest.0 vbtest-host
+}
+
 @test "no groups: without an IOMMU it is refused" {
 	vfio_bind 3 handoff "$NIC"
 	says "no IOMMU group"

@@ -1,70 +1,83 @@
-# What bash offers after a Tab. The tool itself is asked for its --help; its list is made up.
+# What bash, zsh and fish offer after a Tab. The tool itself is asked for its --help; its list is
+# made up.
 
 bats_require_minimum_version 1.5.0
 load ../shared
 
-# The --help of all and of each command, as the program prints it.
+# The --help of all and of each command, as the program prints it; a line for each option, as
+# zsh and fish ask for.
 setup_file() {
 	local command
 	locate_program
+	export MADE=$BATS_FILE_TMPDIR
+	export ARGP_HELP_FMT=no-dup-args-note,rmargin=1000
 	for command in '' list pin handoff release; do
-		"$REAL" ${command:+"$command"} --help >"$BATS_FILE_TMPDIR/help-$command"
+		"$REAL" ${command:+"$command"} --help >"$MADE/help-$command"
 	done
+	mkdir "$MADE/bin" "$MADE/home"
+	made_up >"$MADE/bin/vfio-bind"
+	chmod +x "$MADE/bin/vfio-bind"
 }
 
-# vfio-bind, with a machine's devices, some of each kind, for list -nro COLUMN[,COLUMN]
-# [--taken|--boot] [DEVICE].
-# shellcheck disable=SC2317 # the completion calls it
-vfio-bind() {
-	local columns=$3 taken='' device='' word bus name driver is help
-	if [[ ${*: -1} == --help ]]; then
-		IFS= read -rd '' help <"$BATS_FILE_TMPDIR/help-${*:1:$#-1}"
-		echo "$help"
-		return
-	fi
-	[[ $1 == list && $2 == -nro ]] || return 2
-	for word in "${@:4}"; do
-		if [[ $word == --* ]]; then taken=${word#--}; else device=$word; fi
-	done
-	while read -r bus name driver is; do
-		[[ $driver != - ]] || driver=''
-		if [[ $taken && " $is " != *" $taken "* || $device && $device != "$name" ]]; then continue; fi
-		case $columns in
-		DEVICE) echo "$name" ;;
-		BUS) echo "$bus" ;;
-		BUS,DEVICE) echo "$bus $name" ;;
-		BUS,DRIVER) echo "$bus $driver" ;;
-		PATH) echo "/sys/devices/$bus/$name" ;;
-		*) return 2 ;;
-		esac
-	done <<-END
-		amba fff35000.rtc rtc-pl031
-		pci 0000:01:00.0 vfio-pci taken boot
-		pci 0000:01:00.1 -
-		pci 0000:02:00.0 e1000e
-		platform fff50000.ethernet calxedaxgmac
-		platform fff51000.ethernet vfio-platform taken
-		spi spi0.0 spidev boot
+# made_up: prints a vfio-bind with a machine's devices, some of each kind, for
+# list -nro COLUMN[,COLUMN] [--taken|--boot] [DEVICE].
+made_up() {
+	cat <<-'END'
+		#!/bin/bash
+		if [[ ${*: -1} == --help ]]; then
+			[[ -e $MADE/help-${*:1:$#-1} ]] || exit 2
+			IFS= read -rd '' help <"$MADE/help-${*:1:$#-1}"
+			echo "$help"
+			exit
+		fi
+		[[ $1 == list && $2 == -nro ]] || exit 2
+		columns=$3 taken='' device=''
+		for word in "${@:4}"; do
+			if [[ $word == --* ]]; then taken=${word#--}; else device=$word; fi
+		done
+		while read -r bus name driver is; do
+			[[ $driver != - ]] || driver=''
+			if [[ $taken && " $is " != *" $taken "* || $device && $device != "$name" ]]; then continue; fi
+			case $columns in
+			DEVICE) echo "$name" ;;
+			BUS) echo "$bus" ;;
+			BUS,DEVICE) echo "$bus $name" ;;
+			BUS,DRIVER) echo "$bus $driver" ;;
+			PATH) echo "/sys/devices/$bus/$name" ;;
+			*) exit 2 ;;
+			esac
+		done <<-DEVICES
+			amba fff35000.rtc rtc-pl031
+			pci 0000:01:00.0 vfio-pci taken boot
+			pci 0000:01:00.1 -
+			pci 0000:02:00.0 e1000e
+			platform fff50000.ethernet calxedaxgmac
+			platform fff51000.ethernet vfio-platform taken
+			spi spi0.0 spidev boot
+		DEVICES
 	END
 }
 
-setup() {
-	export -f vfio-bind
-	start_shell
-}
+setup() { PATH=$MADE/bin:$PATH; }
 
-# start_shell: the one that completes, as bash-completion does not expect to be run by bats;
-# one for all, as to load it takes longest. For each line it reads it prints what is offered at
-# the end of it, and then an "end".
+# start_shell COMMAND...: the one that completes; one for all, as to load it takes longest. For
+# each line it reads it prints what is offered at the end of it, and then an "end". Its folder
+# is empty, and so is its home.
 start_shell() {
 	if [[ ${shell_PID-} ]]; then
 		kill "$shell_PID"
 		wait "$shell_PID" || :
 	fi
+	coproc shell { cd "$MADE/home" && HOME=$PWD exec "$@" 2>"$BATS_TEST_TMPDIR/stderr" 3>&-; }
+}
+
+# bash-completion does not expect to be run by bats.
+start_bash() {
 	# shellcheck disable=SC2016
-	coproc shell { exec bash --norc -c '
+	start_shell bash --norc -c '
 		. /usr/share/bash-completion/bash_completion
 		. "$HERE/completion/vfio-bind"
+		vfio-bind() (. vfio-bind "$@") # no process is started for it
 		while IFS= read -r COMP_LINE; do
 			COMP_POINT=${#COMP_LINE} COMPREPLY=()
 			# Split as readline does it: "=" and ":" are words of their own.
@@ -75,7 +88,20 @@ start_shell() {
 			_vfio_bind vfio-bind "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}" </dev/null
 			((${#COMPREPLY[@]} == 0)) || printf "%s\n" "${COMPREPLY[@]}"
 			echo end
-		done' 2>"$BATS_TEST_TMPDIR/stderr" 3>&-; }
+		done'
+}
+
+start_zsh() { start_shell zsh -f "$HERE/tests/host/offer.zsh" "$BATS_TEST_TMPDIR/offered"; }
+
+# It shows what a word means behind a tabulator.
+start_fish() {
+	# shellcheck disable=SC2016
+	start_shell fish -N -c '
+		set -p fish_complete_path $HERE/completion
+		while read -l line
+			complete -C $line | string replace -r "\t.*" ""
+			echo end
+		end'
 }
 
 # complete_line LINE: what is offered at the end of it, in $output, one a line.
@@ -112,11 +138,25 @@ options_of() {
 	options=()
 	while IFS= read -r line; do
 		[[ ! $line =~ ^\ +(-.,\ )?(--[a-z-]+=?) ]] || options+=("${BASH_REMATCH[2]}")
-	done <"$BATS_FILE_TMPDIR/help-$1"
+	done <"$MADE/help-$1"
 }
 
-@test "what is offered after each word" {
+# columns_of_list: sets columns to those of its --help.
+columns_of_list() {
+	mapfile -t columns < <(awk 'found { print $1 } /^Columns:/ { found = 1 }' "$MADE/help-list")
+	((${#columns[@]} > 7))
+}
+
+# A program that fails: nothing is offered, and nothing said.
+use_failing_program() {
+	printf '#!/bin/sh\necho oops >&2; exit 1\n' >"$BATS_TEST_TMPDIR/vfio-bind"
+	chmod +x "$BATS_TEST_TMPDIR/vfio-bind"
+	PATH=$BATS_TEST_TMPDIR:$PATH
+}
+
+@test "what bash offers after each word" {
 	local command options word value columns
+	start_bash
 
 	promise "the commands are offered"
 	offers 'vfio-bind ' list pin handoff release
@@ -209,9 +249,7 @@ options_of() {
 	done
 
 	promise "columns, one after the other"
-	mapfile -t columns < <(awk 'found { print $1 } /^Columns:/ { found = 1 }' \
-		"$BATS_FILE_TMPDIR/help-list")
-	((${#columns[@]} > 7))
+	columns_of_list
 	offers 'vfio-bind list --output=' "${columns[@]}"
 	offers 'vfio-bind list -nro ' "${columns[@]}"
 	offers 'vfio-bind list -o DEVICE,DR' DEVICE,DRIVER
@@ -220,11 +258,101 @@ options_of() {
 	offers 'vfio-bind list -o +HOST,HO' +HOST,HOLDER
 
 	promise "nothing is offered, and nothing said, when the program fails"
-	printf '#!/bin/sh\necho oops >&2; exit 1\n' >"$BATS_TEST_TMPDIR/vfio-bind"
-	chmod +x "$BATS_TEST_TMPDIR/vfio-bind"
-	PATH=$BATS_TEST_TMPDIR:$PATH
-	unset -f vfio-bind
-	start_shell
+	use_failing_program
+	start_bash
 	offers 'vfio-bind '
 	offers 'vfio-bind release '
 }
+
+# Neither takes a word apart at a colon, nor do they put a "=" behind an option.
+also_offered() {
+	local shell_name=$1 command options word columns
+	"start_$shell_name"
+
+	promise "the commands are offered"
+	offers 'vfio-bind ' list pin handoff release
+	offers 'vfio-bind r' release
+	offers 'vfio-bind nix '
+
+	promise "the options of each command are offered, and no others"
+	for command in '' list pin handoff release; do
+		options_of "$command"
+		((${#options[@]} >= 3))
+		offers "vfio-bind ${command:+$command }--" "${options[@]%=}"
+	done
+	offers 'vfio-bind pin --ti' --timeout
+	offers 'vfio-bind pin --fo'
+
+	promise "devices, by name, bus or path"
+	offers 'vfio-bind list ' fff35000.rtc 0000:01:00.0 0000:01:00.1 0000:02:00.0 \
+		fff50000.ethernet fff51000.ethernet spi0.0
+	offers 'vfio-bind handoff 0000:01:00.' 0000:01:00.0 0000:01:00.1
+	offers 'vfio-bind handoff platform/' platform/fff50000.ethernet platform/fff51000.ethernet
+	offers 'vfio-bind list /sys/devices/am' /sys/devices/amba/fff35000.rtc
+	offers 'vfio-bind list spi0.0 fff3' fff35000.rtc
+	offers 'vfio-bind list -g spi' spi0.0
+
+	promise "release offers what is taken"
+	offers 'vfio-bind release ' 0000:01:00.0 fff51000.ethernet
+	offers 'vfio-bind release --force ' 0000:01:00.0 fff51000.ethernet
+	offers 'vfio-bind release spi0.0 f' fff51000.ethernet
+	offers 'vfio-bind release platform/' platform/fff51000.ethernet
+	offers 'vfio-bind release --all '
+	offers 'vfio-bind release -va '
+
+	promise "the second operand is a driver for the first"
+	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none
+	offers 'vfio-bind handoff 0000:01:00.0 ' vfio-pci auto none
+	offers 'vfio-bind pin 0000:01:00.1 ' vfio-pci auto none
+	offers 'vfio-bind pin spi0.0 ' vfio-spi spidev auto none
+	offers 'vfio-bind pin fff50000.ethernet vfio-platform '
+	offers 'vfio-bind handoff --timeout=5 -vf --reset never fff35000.rtc v' vfio-amba
+	offers 'vfio-bind handoff -vt 5 fff35000.rtc v' vfio-amba
+
+	promise "with --driver, all operands are devices"
+	for word in '--driver=none' '--driver none' '-d none' '-nd none' '-dnone'; do
+		offers "vfio-bind handoff $word fff35000.rtc spi" spi0.0
+		offers "vfio-bind handoff $word fff35000.rtc spi0.0 0000:02" 0000:02:00.0
+	done
+
+	promise "the drivers of --driver are those of the buses that there are"
+	offers 'vfio-bind handoff --driver ' auto none vfio-{amba,pci,platform,spi}
+	offers 'vfio-bind handoff -nd a' auto
+
+	promise "the values of other options"
+	offers 'vfio-bind list --bus ' amba pci platform spi
+	offers 'vfio-bind list -b p' pci platform
+	offers 'vfio-bind handoff --reset ' auto always never
+	offers 'vfio-bind handoff --reset=a' --reset=auto --reset=always
+	offers 'vfio-bind handoff --mode ' 0600 0660 0666
+	offers 'vfio-bind handoff --owner roo' root
+	offers 'vfio-bind handoff --owner=root:roo' --owner=root:root
+	offers 'vfio-bind handoff --owner :roo' :root
+	offers 'vfio-bind handoff -t '
+
+	promise "columns, one after the other"
+	columns_of_list
+	offers 'vfio-bind list --output ' "${columns[@]}"
+	offers 'vfio-bind list --output=DEVICE,DR' --output=DEVICE,DRIVER
+	offers 'vfio-bind list -nro ' "${columns[@]}"
+	offers 'vfio-bind list -o DEVICE,DR' DEVICE,DRIVER
+	offers 'vfio-bind list -o +HO' +HOST +HOLDER
+	# one that is there already is not offered again
+	offers 'vfio-bind list -o +HOST,HO' +HOST,HOLDER
+
+	promise "what a handoff runs is completed as if it stood alone"
+	: >"$MADE/home/some-file"
+	offers 'vfio-bind handoff spi0.0 -- cat so' some-file
+	offers 'vfio-bind handoff -d none spi0.0 -- vfio-bind r' release
+	offers 'vfio-bind handoff spi0.0 -- vfio-bind pin fff35000.rtc v' vfio-amba
+
+	promise "nothing is offered, and nothing said, when the program fails"
+	use_failing_program
+	"start_$shell_name"
+	offers 'vfio-bind '
+	offers 'vfio-bind release '
+}
+
+@test "what zsh offers after each word" { also_offered zsh; }
+
+@test "what fish offers after each word" { also_offered fish; }

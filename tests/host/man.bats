@@ -232,6 +232,7 @@ matches() {
 	grep -q 'GNU LESSER GENERAL PUBLIC LICENSE' "$HERE/LICENSE"
 	grep -q 'Version 2.1, February 1999' "$HERE/LICENSE"
 	run grep -L 'SPDX-License-Identifier: LGPL-2.1-or-later' "$HERE"/*.c "$HERE"/lib/*.[ch] \
-		"$HERE/man/vfio-bind.8" "$HERE/completion/vfio-bind" "$HERE/Makefile"
+		"$HERE/man/vfio-bind.8" "$HERE"/completion/* "$HERE/Makefile" \
+		"$HERE/debian/rules"
 	[[ ! $output ]]
 }

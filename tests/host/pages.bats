@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lib/KERNEL.md names tests and functions: they are there.
+# lib/KERNEL.md and SECURITY.md name tests, the first functions, too: they are there.
 
 # Of all files together, as there are many names: one process for each takes longest.
 @test "each test and function that KERNEL.md names is in the file that it is said to be in" {
@@ -59,4 +59,24 @@
 			print tests " tests, " functions " functions"
 			exit missing || tests <= 40 || functions <= 30
 		}' tests/*/*.bats lib/*.c lib/KERNEL.md
+}
+
+@test "whatever SECURITY.md says that somebody cannot do names its test, which is there" {
+	cd "$BATS_TEST_DIRNAME/../.."
+	perl -0777 -ne '
+		# Each item of a list, up to the next one, or to an empty line.
+		for my $item (/^- (.*?)(?=\n- |\n\n|\z)/msg) {
+			my ($file, $n) = ("", 0);
+			$item =~ s/\s+/ /g;
+			for (my $rest = $item; $rest =~ /`(\w+\/\w+\.bats)`|"([^"]+)"/g;) {
+				$file = $1 and next if $1;
+				open my $tests, "<", "tests/$file" or die "$item: no $file\n";
+				my ($text, $name) = (<$tests>, $2);
+				die "$item: $file has no such test\n" if index($text, "\n\@test \"$name\" {\n") < 0;
+				$n++;
+			}
+			die "$item: no test\n" if !$n;
+			$items++;
+		}
+		END { print "$items items\n"; exit($items < 20) }' SECURITY.md
 }

@@ -124,9 +124,11 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 		((status == 0))
 	done
 
-	promise "--version"
-	version=$(sed -n 's/^VERSION := //p' "$HERE/Makefile")
+	promise "--version is the last one of NEWS.md, with a + if that has something newer"
+	version=$(grep -m 1 -o '^## [0-9.]*$' "$HERE/NEWS.md")
+	version=${version#"## "}
 	[[ $version ]]
+	if grep -qx '## Unreleased' "$HERE/NEWS.md"; then version+=+; fi
 	for option in --version -V; do
 		vfio_bind "$option"
 		[[ $status == 0 && $output == "vfio-bind $version" && ! $stderr ]]

@@ -35,7 +35,7 @@ monitor=("info registers -a" "info lapic 0" "info lapic 1")
 #   00:15.0  VGA
 #   00:16.0  sound
 #   00:17.0  USB, with a keyboard and a stick
-#   00:18.0  9p, whose share is called vbshare
+#   00:18.0  9p, whose share is called vb share, with a blank
 #   00:1f.*  q35's own: LPC, AHCI with a disk, SMBus
 #
 # and pc-6.12-boot has eight sister cards more, e1000e:
@@ -63,7 +63,7 @@ emulate() {
 		-audiodev "none,id=none" -device "intel-hda,addr=16.0" -device "hda-duplex,audiodev=none"
 		-device "qemu-xhci,id=usb,addr=17.0" -device "usb-kbd,bus=usb.0"
 		-device "usb-storage,bus=usb.0,drive=stick"
-		-fsdev "synth,id=share" -device "virtio-9p-pci,fsdev=share,mount_tag=vbshare,addr=18.0"
+		-fsdev "synth,id=share" -device "virtio-9p-pci,fsdev=share,mount_tag=vb share,addr=18.0"
 		-device "ide-hd,bus=ide.0,drive=ata"
 		-netdev "user,restrict=on,id=net0" -netdev "user,restrict=on,id=net1")
 	if [[ $machine == *-boot ]]; then

@@ -66,6 +66,19 @@ free() {
 	free "$NVME"
 }
 
+@test "a mount that only has a disk's name is no use of it, whoever else uses the disk" {
+	local ready=$BATS_TEST_TMPDIR/mounted
+	dd if="$BATS_FILE_TMPDIR/ext4" of="/dev/$disk" status=none
+	# shellcheck disable=SC2016 # for that shell
+	in_background unshare -m bash -c 'mount "$0" /mnt && : >"$1" && exec sleep infinity' "/dev/$disk" "$ready"
+	until_true 10 test -e "$ready"
+	mount -t tmpfs "/dev/$disk" "$mnt"
+	in_use "$NVME" "$disk is opened exclusively"
+	end_background
+	vfio_bind 0 handoff --dry-run "$NVME"
+	umount "$mnt"
+}
+
 @test "a partition of a loop device on a disk" {
 	losetup /dev/loop0 "/dev/$disk"
 	addpart /dev/loop0 1 2048 8192
@@ -113,8 +126,8 @@ is_open_in() {
 @test "a share that is mounted by its tag" {
 	modprobe -a virtio_pci 9pnet_virtio 9p
 	until_true 10 test -e "$(syspath "$SHARE")/virtio0/mount_tag"
-	mount -t 9p -o trans=virtio vbshare "$mnt"
-	in_use "$SHARE" "its share vbshare is mounted on $mnt"
+	mount -t 9p -o trans=virtio "vb share" "$mnt"
+	in_use "$SHARE" "its share vb share is mounted on $mnt"
 	umount "$mnt"
 	free "$SHARE"
 }

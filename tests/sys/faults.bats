@@ -116,6 +116,38 @@ sweep() {
 	chmod 700 /run/vfio-bind/record
 }
 
+# unreadable FILE [HINT]: how it is said of a record.
+unreadable() {
+	echo "vfio-bind: ${2-0000:00:05.2: }cannot read $1: it is no record
+vfio-bind: hint: to go on without ${3-knowing where it was}: rm $1"
+}
+
+@test "a record that cannot be parsed is said, whatever is asked, and the others are released" {
+	local text file=/run/vfio-bind/record/pci:0000:00:05.2
+	for text in '' $'incarnation x\ndriver nvme\n' $'driver nvme\ngiven vfio-pci\n' \
+		$'incarnation 7\ndriver nvme\ngiven vfio-p' $'incarnation 7\nnvme\n' \
+		'incarnation 7\n\0driver nvme\n' '\xff\xfe\n'; do
+		restore
+		record pci:0000:00:10.0 "$NVME" "given pci-stub"
+		none "$NVME/driver"
+		: >"$NVME/driver_override"
+		printf '%b' "$text" >$file
+		expect 1 "$(unreadable $file)" handoff -n 00:05.2
+		expect 1 "$(unreadable $file)" pin 00:05.2
+		expect 1 "$(unreadable $file)" release 00:05.2
+		expect 1 "0000:00:05.2 ?
+0000:00:10.0 none
+$(unreadable $file '')" list -nro DEVICE,HOST 00:05.2 00:10.0
+		expect 1 "$(unreadable $file)" release --all
+		[[ -e $file && ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+	done
+	rm $file
+	record pci:0000:00:10.0 "$NVME" "given pci-stub"
+	: >/run/vfio-bind/record/nvme
+	expect 1 "$(unreadable /run/vfio-bind/record/nvme '' it)" release --all
+	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+}
+
 @test "list without descriptors, or processes, left" {
 	# shellcheck disable=SC2016 # for that shell to expand
 	run -1 bash -c 'for fd in /proc/self/fd/*; do ((${fd##*/} < 3)) || eval "exec ${fd##*/}>&-"; done

@@ -192,6 +192,8 @@ $said" list -nro DEVICE,OVERRIDE 00:10.0
 	: >/dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/devices/vfio0" -rno DEVICE,NODE,HOLDER 00:05.2
 	: >/dev/vfio/9
+	shows "0000:00:05.2 /dev/vfio/devices/vfio0" -rno DEVICE,NODE,HOLDER 00:05.2 # not the kernel's
+	folder /sys/class/vfio/9
 	mount --bind /dev/full /dev/vfio/devices/vfio0
 	hold /dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/9 sleep (pid $holder)" -no DEVICE,NODE,HOLDER 00:05.2
@@ -201,6 +203,7 @@ $said" list -nro DEVICE,OVERRIDE 00:10.0
 	rm -r /dev/vfio/9 /dev/vfio/devices/vfio0
 	folder /sys/kernel/iommu_groups/9
 	echo vfio-noiommu >/sys/kernel/iommu_groups/9/name
+	folder /sys/class/vfio/noiommu-9
 	: >/dev/vfio/noiommu-9
 	shows "/dev/vfio/noiommu-9" -no NODE 00:05.2
 	rm /dev/vfio/noiommu-9

@@ -126,6 +126,7 @@ chmod 0600 /dev/vfio/10" --owner=4711
 
 @test "the list shows owner and mode" {
 	promise "of the node of its group, or its own"
+	folder /sys/class/vfio/9
 	: >/dev/vfio/9
 	: >/dev/vfio/devices/vfio0
 	chmod 640 /dev/vfio/9

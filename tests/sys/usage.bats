@@ -150,6 +150,31 @@ vfio-bind: hint: --force takes it all the same"
 	[[ $output == "$unseen" ]]
 }
 
+@test "a mount that names a disk as its source, but is not of it; and btrfs, whose number tells nothing" {
+	promise "the source is any text"
+	if ! mknod /dev/vb-dm b 1023 9; then skip "no node can be made here"; fi
+	changing
+	folder /sys/devices/virtual/block/dm-0/holders "$SDA/sda1/holders"
+	link /sys/class/block/dm-0 /sys/devices/virtual/block/dm-0
+	: >"$SDA/sda1/holders/dm-0"
+	echo 1023:9 >/sys/devices/virtual/block/dm-0/dev
+	mkdir -p "/run/a mount"
+	mount -t tmpfs /dev/vb-dm "/run/a mount"
+	in_use "sda1 is held by dm-0" 0000:00:1f.2
+	rm /dev/vb-dm
+
+	promise "a mount point with a blank"
+	attribute "$SDA/sda1/dev" "$(mountpoint -d "/run/a mount")"
+	in_use "sda1 is mounted on /run/a mount" 0000:00:1f.2
+	umount "/run/a mount"
+
+	promise "btrfs"
+	folder /sys/fs/btrfs/features
+	free 0000:00:1f.2
+	link /sys/fs/btrfs/0a1b/devices/sda1 "$SDA/sda1"
+	in_use "sda1 is in btrfs 0a1b, which is mounted" 0000:00:1f.2
+}
+
 @test "a disk that is swapped on" {
 	if ! mknod /dev/vb-swap b 1023 1; then skip "no node can be made here"; fi
 	changing

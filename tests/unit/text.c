@@ -68,8 +68,8 @@ static void test_error(void)
 	CHECK(e.status == STATUS_REFUSED && strlen(e.text) == 255);
 	n = 0;
 	for (int c = 1; c < 256; c++)
-		n += e.text[c - 1] == (c < ' ' || c == 0x7f ? '?' : (char)c);
-	CHECK(n == 255); /* control characters as "?", UTF-8 as it is */
+		n += e.text[c - 1] == (c < ' ' || c >= 0x7f ? '?' : (char)c);
+	CHECK(n == 255); /* control characters as "?", and what is no UTF-8 */
 	same(e.hint, "", "no hint");
 
 	CHECK(error_hint(&e, "a\nb\x1b%d", 1) == -1);
@@ -86,6 +86,66 @@ static void test_error(void)
 	CHECK(strlen(e.text) == sizeof(e.text) - 1);
 	CHECK(strlen(e.hint) == sizeof(e.hint) - 1);
 	CHECK(e.status == STATUS_BROKEN);
+
+	error_end(&e, "; it is now %s", "on\nx");
+	CHECK(strlen(e.text) == sizeof(e.text) - 1);
+	same(e.text + sizeof(e.text) - 1 - strlen("xx...; it is now on?x"),
+	     "xx...; it is now on?x", "an end is not cut");
+	error_set(&e, STATUS_BROKEN, "short");
+	error_end(&e, "; it is now %d", 1);
+	same(e.text, "short; it is now 1", "an end for which there is room");
+}
+
+static void test_printable(void)
+{
+	static const struct {
+		const char *text, *printed, *why;
+	} texts[] = {
+		{"", "", NULL},
+		{"a b~", "a b~", NULL},
+		{"\u00e4\u20ac\U0001f600\u00a0\uffff\U0010ffff",
+		 "\u00e4\u20ac\U0001f600\u00a0\uffff\U0010ffff", NULL},
+		{"a\x1b[31m", "a?[31m", "control character"},
+		{"\xc2\x80\xc2\x9b[1m\xc2\x9f", "????[1m??", "control character"},
+
+		{"\u202e\u2066\u2028", "?????????", "control character"},
+		{"\x9b", "?", "no UTF-8"},
+		{"\xff\xfe\xc3", "???", "no UTF-8"},
+		{"\xc3", "?", "no UTF-8"},
+		{"\xe2\x82", "??", "no UTF-8"},
+		{"\xe2\x82x", "??x", "no UTF-8"},
+		{"\xc0\x9b", "??", "no UTF-8"},		  /* longer than need be */
+		{"\xe0\x82\x9b", "???", "no UTF-8"},	  /* the same */
+		{"\xf0\x80\x82\x9b", "????", "no UTF-8"}, /* the same */
+		{"\xed\xa0\x80", "???", "no UTF-8"},	  /* a surrogate */
+		{"\xf4\x90\x80\x80", "????", "no UTF-8"}, /* above U+10FFFF */
+		{"\xf8\x88\x80\x80\x80", "?????", "no UTF-8"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		_cleanup_free_ char *text = copy(texts[i].text);
+
+		same(unprintable(text), texts[i].why, "why it is not printed");
+		make_printable(text);
+		same(text, texts[i].printed, "as it is printed");
+		CHECK(!unprintable(text));
+	}
+}
+
+static void test_names_text(void)
+{
+	_cleanup_names_ struct names names = {0};
+	_cleanup_free_ char *all = NULL, *some = NULL, *one = NULL;
+
+	CHECK(names_text(&names, ", ", 100) == NULL);
+	for (int i = 0; i < 60; i++)
+		names_add(&names, "name");
+	all = names_text(&names, ", ", SIZE_MAX);
+	CHECK(strlen(all) == 60 * 6 - 2);
+	some = names_text(&names, ", ", 16);
+	same(some, "name, name, name and 57 more", "what there is room for");
+	one = names_text(&names, ", ", 1);
+	same(one, "name and 59 more", "the first is there in any case");
 }
 
 /* An unset flag reads "(null)" or empty. */
@@ -108,6 +168,8 @@ int main(void)
 	test_format();
 	test_append();
 	test_names();
+	test_names_text();
+	test_printable();
 	test_error();
 	test_override();
 	return done();

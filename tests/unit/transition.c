@@ -288,6 +288,13 @@ uint64_t __wrap_device_incarnation(const struct device *dev)
 	return 1;
 }
 
+bool __wrap_device_is_gone(const struct device *dev);
+bool __wrap_device_is_gone(const struct device *dev)
+{
+	(void)dev;
+	return false;
+}
+
 int __wrap_binding_reset(const struct device *dev, const struct binding *is,
 			 enum reset reset, const struct patience *patience,
 			 struct error *e);
