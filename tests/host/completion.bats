@@ -281,7 +281,8 @@ also_offered() {
 		offers "vfio-bind ${command:+$command }--" "${options[@]%=}"
 	done
 	offers 'vfio-bind pin --ti' --timeout
-	offers 'vfio-bind pin --fo'
+	offers 'vfio-bind pin --fo' --force
+	offers 'vfio-bind list --fo'
 
 	promise "devices, by name, bus or path"
 	offers 'vfio-bind list ' fff35000.rtc 0000:01:00.0 0000:01:00.1 0000:02:00.0 \
@@ -299,6 +300,8 @@ also_offered() {
 	offers 'vfio-bind release platform/' platform/fff51000.ethernet
 	offers 'vfio-bind release --all '
 	offers 'vfio-bind release -va '
+	offers 'vfio-bind release --boot ' 0000:01:00.0 spi0.0
+	offers 'vfio-bind release --boot --all '
 
 	promise "the second operand is a driver for the first"
 	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none
