@@ -196,7 +196,10 @@ uint64_t device_incarnation(const struct device *dev)
 
 bool device_is_gone(const struct device *dev)
 {
-	return access(dev->path, F_OK) < 0 && errno == ENOENT;
+	/* It goes attributes first, and its folder last (device_del). */
+	_cleanup_free_ char *path = format("%s/driver_override", dev->path);
+
+	return access(path, F_OK) < 0 && errno == ENOENT;
 }
 
 static char *hwdb_model(int dir)

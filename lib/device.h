@@ -68,7 +68,8 @@ _must_check_ int device_check_flag(const struct device *dev, struct error *e);
  * looked at (errno). */
 uint64_t device_incarnation(const struct device *dev);
 
-/* Has it been removed, and no other one come under its name? */
+/* Has a device that can be flagged been removed, or is being, and no other one come under
+ * its name? */
 bool device_is_gone(const struct device *dev);
 
 /* What it is, for people, with @dir its open directory: a PCI device's model from the

@@ -468,8 +468,10 @@ int holders_find(const struct file_ids *files, int64_t deadline, struct holders 
 	close(sockets[0]);
 	if (child > 0 && !ended) /* it may be stuck: it is not waited for */
 		kill(child, SIGKILL);
-	if (child > 0)
-		waitpid(child, NULL, ended ? 0 : WNOHANG);
+	if (child > 0 && ended)
+		reap(child);
+	else if (child > 0)
+		waitpid(child, NULL, WNOHANG);
 	return result;
 }
 

@@ -237,7 +237,7 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 	_cleanup_free_ char *text = sysfs_read_file(path);
 	struct record found;
 
-	if (!text && (errno == ENOENT || (errno == EACCES && sysfs_is_dry_run())))
+	if (!text && (errno == ENOENT || sysfs_is_forbidden(errno)))
 		return 0;
 	if (!text) /* as if it were none, the next command would overwrite it */
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,

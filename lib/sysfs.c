@@ -107,6 +107,11 @@ char *sysfs_link(const char *dir, const char *link)
 	return sysfs_link_at(AT_FDCWD, path);
 }
 
+bool sysfs_is_forbidden(int err)
+{
+	return err == EACCES && geteuid() != 0;
+}
+
 char *sysfs_read_file(const char *path)
 {
 	FILE *file = fopen(path, "re");
@@ -115,7 +120,7 @@ char *sysfs_read_file(const char *path)
 	int err = errno;
 
 	if (!file) {
-		if (err != EACCES) /* an ordinary user's */
+		if (!sysfs_is_forbidden(err))
 			sysfs_note_unread(path);
 		return NULL;
 	}

@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
 #include <time.h>
 
 char *format(const char *fmt, ...)
@@ -182,4 +185,18 @@ int detach(int fd)
 		_exit(1);
 	closefrom(4);
 	return 3;
+}
+
+/* A child needs no time to speak of to end. */
+#define END_TIME_MS 500
+
+void reap(pid_t child)
+{
+	struct pollfd end = {.fd = pidfd_open(child, 0), .events = POLLIN};
+
+	if (end.fd >= 0) {
+		poll(&end, 1, END_TIME_MS);
+		close(end.fd);
+	}
+	waitpid(child, NULL, WNOHANG);
 }

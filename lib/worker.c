@@ -327,7 +327,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 		worker->users = copy(message.error.text);
 		break;
 	case WHAT_RESULT:
-		waitpid(worker->pid, NULL, 0); /* it has let its lock go before */
+		reap(worker->pid); /* it has let its lock go before */
 		finish(workers, worker, &message.error);
 		break;
 	}

@@ -26,6 +26,7 @@ pc-6.12-sanitized scenario.bats undo.bats variant.bats
 pc-6.1 interface.bats open.bats
 board-sanitized scenario.bats undo.bats
 board-sanitized slow.bats
+pc-6.12 faults.bats rounds.bats signals.bats soak.bats
 board-nogroup *
 board-nogroup-sanitized *
 pc-6.1-noiommu *
@@ -34,6 +35,19 @@ pc-6.12-boot *
 host *
 host-sanitized *
 '
+
+# What make check-faults runs: whole sweeps, all rounds and a long soak, of which the parts above
+# have a little each. It takes hours.
+[[ ! ${FAULTS:-} ]] || parts='
+pc-6.12 faults.bats
+pc-6.12 signals.bats
+board signals.bats
+pc-6.12 rounds.bats soak.bats
+host sys/faults.bats
+'
+
+# A little of them is enough on one kernel.
+once=(faults.bats rounds.bats signals.bats soak.bats)
 
 # A machine that says nothing for so many seconds hangs. The longest tests say nothing for
 # two minutes, where two lanes share a processor.
@@ -47,6 +61,7 @@ lane_names() {
 # use_lane LANE: sets what a lane is: machine, folder (of its tests), build (the folder of
 # the program and the tools), flags (of that build), variables (of the tests).
 use_lane() {
+	local variable
 	lane=$1 machine=${1%-sanitized} flags=() variables=()
 	folder=tests/${machine%%-*} build=build/${machine%%-*}
 	[[ $machine != host ]] || folder=tests # what make check-fast runs
@@ -63,6 +78,10 @@ use_lane() {
 	pc-6.1) variables+=(STRIDE=6) ;;
 	pc-6.12-boot) variables+=("COLDPLUGS=${COLDPLUGS:-1}") ;;
 	esac
+	# What make check-faults, or one of its tests, is run with.
+	for variable in FAULTS SEED SOAK; do
+		[[ ! ${!variable:-} ]] || variables+=("$variable=${!variable}")
+	done
 }
 
 # part_files FILE...: prints the files of a part of the lane, a line each. Those that are named
@@ -81,6 +100,7 @@ part_files() {
 		comm -23 <(cd "$folder" && printf '%s\n' *.bats | sort) <({
 			awk '{ sub(/-sanitized$/, "", $1); sub(/.*-/, "", $1); print $1 ".bats" }' <<<"$parts"
 			awk -v lane="$lane" '$1 == lane { for (i = 2; i <= NF; i++) print $i }' <<<"$parts"
+			[[ $machine != pc-6.1 ]] || printf '%s\n' "${once[@]}"
 		} | sort)
 	fi
 }

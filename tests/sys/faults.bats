@@ -113,7 +113,12 @@ sweep() {
 	run -1 setpriv --bounding-set -dac_override,-dac_read_search --inh-caps -all \
 		vfio-bind release --all
 	[[ $output == "vfio-bind: cannot read /run/vfio-bind/record: Permission denied" ]]
+	# Nor one of them, in a dry run, which an ordinary user may make.
 	chmod 700 /run/vfio-bind/record
+	chmod 0 /run/vfio-bind/record/*
+	run -1 setpriv --bounding-set -dac_override,-dac_read_search --inh-caps -all \
+		vfio-bind release -n --all
+	[[ $output == *"cannot read /run/vfio-bind/record/pci:0000:00:10.0: Permission denied" ]]
 }
 
 # unreadable FILE [HINT]: how it is said of a record.

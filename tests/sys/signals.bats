@@ -79,6 +79,24 @@ full_pipe() {
 	flagged ''
 }
 
+@test "a worker that is stopped when it has told its result is not waited for" {
+	local word process changes others stopped
+	unflagged
+	# Its last call but one is that it tells its result.
+	while read -r word process changes others _; do
+		[[ $word$process != calls2 ]] || break
+	done < <("${REAL%/*}/tools/kill-at" count vfio-bind pin 00:10.0 pci-stub)
+	unflagged
+	# shellcheck disable=SC2016 # kill-at's shell expands it
+	status_of timeout -s KILL 30 "${REAL%/*}/tools/kill-at" 2 \
+		'leave:echo $KILL_AT_PID >"$MADE_UP/stopped"; kill -STOP $KILL_AT_PID' \
+		$((changes + others - 1)) vfio-bind pin 00:10.0 pci-stub
+	read -r stopped <"$MADE_UP/stopped"
+	kill -KILL "$stopped"
+	((status == 0))
+	flagged pci-stub
+}
+
 @test "nobody reads stderr: the work is done, and the command ends at its deadline" {
 	unflagged
 	full_pipe

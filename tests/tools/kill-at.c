@@ -1,43 +1,69 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* kill-at PROCESS change|other CALL COMMAND [ARGUMENT...]
- * kill-at count COMMAND [ARGUMENT...]
+ * kill-at PROCESS fail:ERRNO|signal:NAME|signals:NAME|start:SCRIPT CALL COMMAND
+ * [ARGUMENT...] kill-at count COMMAND [ARGUMENT...]
  *
- * Runs COMMAND, and kills it and all processes that it has started (SIGKILL) when one of
- * them is about to make its CALLth system call that is a change, or its CALLth other one;
- * that call is not made. PROCESS says which one: 1 is COMMAND itself, 2 the first that
- * was forked, and so on. Counted is from the exec of COMMAND on, or from the fork; and
- * for one process at a time, as the order of the calls of two that run side by side is
- * another one in each run.
+ * Runs COMMAND, and does something when one of its processes is about to make its CALLth
+ * system call. PROCESS says which one: 1 is COMMAND itself, 2 the first that was forked,
+ * and so on. Counted is from the exec of COMMAND on, or from the fork; and for one
+ * process at a time, as the order of the calls of two that run side by side is another
+ * one in each run.
  *
- * A change is a call that may change something outside of its process, or tell somebody
- * of something. Between two changes nothing happens that anybody could see: a kill there
- * leaves what a kill right before the second one leaves.
+ * change, other: kill COMMAND and all processes that it has started (SIGKILL), when it
+ * comes to its CALLth call that is a change, or its CALLth other one; that call is not
+ * made. A change is a call that may change something outside of its process, or tell
+ * somebody of something. Between two changes nothing happens that anybody could see: a
+ * kill there leaves what a kill right before the second one leaves.
+ *
+ * fail:ERRNO: that call fails with that, as EIO. It is not made; but a close is, as Linux
+ * closes what it fails to close. brk has no errno: it moves nothing. A call that does not
+ * return cannot fail. On x86-64 only.
+ *
+ * signal:NAME: that signal, as TERM, is sent to COMMAND, and to PROCESS. signals:NAME:
+ * and once more, when COMMAND comes to its first call after it has taken the first one.
+ *
+ * start:SCRIPT: sh runs SCRIPT from then on, side by side with COMMAND, on any processor.
+ * wait:SCRIPT: the call is made when SCRIPT has ended. leave:SCRIPT: so it is, and from
+ * then on kill-at has nothing to do with PROCESS, whose pid SCRIPT finds in KILL_AT_PID;
+ * only so it can be stopped.
  *
  * It ends when all of them are really gone: one that is in the kernel may take a while.
- * Prints the number of the system call. With "count", nothing is killed, and a line
- * "calls PROCESS CHANGES OTHERS ROLE" is printed for each process; ROLE is "works", or
- * "looks" if it has neither locked nor written anything. Exit status:
+ * For each process that died of a signal, it prints "died PROCESS SIGNAL"; and at its end
+ * "call NUMBER", that of the system call, if it was come to. With "count", nothing is
+ * done, and a line "calls PROCESS CHANGES OTHERS ROLE" is printed for each process; ROLE
+ * is "works", or "looks" if it has neither locked nor written anything.
+ *
+ * Exit status of change, other and count:
  *   0  killed there; or counted, and COMMAND succeeded
  *   1  PROCESS has ended by itself before, and COMMAND succeeded
  *   3  there was no such process, and COMMAND succeeded
- *   2  anything else */
+ *   2  anything else
+ * Of the others: COMMAND's, or 128 and the signal it died of. 125: kill-at itself failed.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/ptrace.h> /* after the other one */
+#include <linux/seccomp.h>
 
 enum { KILLED, ENDED, FAILED, NO_SUCH_PROCESS };
+
+/* Of kill-at itself, where the status is COMMAND's. */
+#define FAILED_ITSELF 125
 
 #define MAX_PROCESSES 64
 
@@ -53,6 +79,7 @@ struct process {
 
 static struct process processes[MAX_PROCESSES];
 static int n_processes;
+static int failed = FAILED; /* the status if kill-at cannot go on */
 
 /* The calls that change nothing outside of their process, whatever their arguments are.
  * One that is not listed is a change: at worst it is killed at for nothing. */
@@ -152,7 +179,7 @@ static const unsigned long long harmless[] = {
 static void __attribute__((noreturn)) die(const char *what)
 {
 	fprintf(stderr, "kill-at: %s: %s\n", what, strerror(errno));
-	exit(FAILED); /* the processes go with their tracer */
+	exit(failed); /* the processes go with their tracer */
 }
 
 /* The process's number, in the order in which they came. */
@@ -226,6 +253,58 @@ static bool is_change(pid_t pid, const struct __ptrace_syscall_info *info)
 	return true;
 }
 
+/* --- stops at what may be a change only ------------------------------------------ */
+
+/* A stop takes longer than most calls. So where only changes count, the kernel is told
+ * which calls cannot be one, and stops at the others alone. */
+static bool filtered;
+
+static bool can_filter(void)
+{
+	__u32 action = SECCOMP_RET_TRACE;
+
+	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
+
+#define LOAD(field)                                                                      \
+	(struct sock_filter)                                                             \
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define ANSWER(action) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, action)
+/* Go on with the next one if so, else pass over the next N. */
+#define IF_EQUAL(value, n)                                                               \
+	(struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, n)
+#define IF_NONE_OF(bits, n)                                                              \
+	(struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, n, 0)
+
+/* Lets pass a call that opens a file for reading, with its flags in this argument. */
+#define PASS_READERS(call, flags)                                                        \
+	IF_EQUAL(call, 4), LOAD(flags), IF_NONE_OF(O_ACCMODE | O_CREAT | O_TRUNC, 1),    \
+		ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRACE)
+
+/* Of this process, and of all that come from it. On a little-endian machine. */
+static void filter_calls(void)
+{
+	enum { N = sizeof(harmless) / sizeof(*harmless) };
+	static const struct sock_filter openers[] = {
+#ifdef SYS_open
+		PASS_READERS(SYS_open, args[1]),
+#endif
+		PASS_READERS(SYS_openat, args[2]),
+		ANSWER(SECCOMP_RET_TRACE),
+	};
+	struct sock_filter filter[1 + 2 * N + sizeof(openers) / sizeof(*openers)];
+	const struct sock_fprog program = {sizeof(filter) / sizeof(*filter), filter};
+
+	filter[0] = LOAD(nr);
+	for (size_t i = 0; i < N; i++) {
+		filter[1 + 2 * i] = IF_EQUAL(harmless[i], 1);
+		filter[2 + 2 * i] = ANSWER(SECCOMP_RET_ALLOW);
+	}
+	memcpy(&filter[1 + 2 * N], openers, sizeof(openers));
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+		die("seccomp");
+}
+
 /* --- the processes --------------------------------------------------------------- */
 
 /* All on this one CPU. On two, the kernel waits a timer tick at each stop until the
@@ -251,6 +330,8 @@ static void start(char **command)
 		if (ptrace(PTRACE_TRACEME, 0, 0, 0) < 0)
 			die("PTRACE_TRACEME");
 		raise(SIGSTOP);
+		if (filtered)
+			filter_calls();
 		execvp(command[0], command);
 		die(command[0]);
 	}
@@ -259,7 +340,8 @@ static void start(char **command)
 		die("the command did not start");
 	if (ptrace(PTRACE_SETOPTIONS, pid, 0,
 		   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-			   PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) <
+			   PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC |
+			   PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL) <
 		    0 ||
 	    ptrace(PTRACE_CONT, pid, 0, 0) < 0)
 		die("ptrace");
@@ -268,11 +350,14 @@ static void start(char **command)
 /* Is the stopped process about to make a system call? */
 static bool is_entry(pid_t pid, int status, struct __ptrace_syscall_info *info)
 {
-	if (WSTOPSIG(status) != (SIGTRAP | 0x80))
+	if (WSTOPSIG(status) != (SIGTRAP | 0x80) &&
+	    status >> 8 != (SIGTRAP | (PTRACE_EVENT_SECCOMP << 8)))
 		return false;
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(*info), info) < 0)
 		die("PTRACE_GET_SYSCALL_INFO");
-	return info->op == PTRACE_SYSCALL_INFO_ENTRY;
+	/* Of both, number and arguments are at the same place. */
+	return info->op == PTRACE_SYSCALL_INFO_ENTRY ||
+	       info->op == PTRACE_SYSCALL_INFO_SECCOMP;
 }
 
 /* The signal that a stop keeps from the process: not those that only mean the stop. */
@@ -306,69 +391,245 @@ static void kill_all(void)
 	}
 }
 
-/* --- where ----------------------------------------------------------------------- */
+/* --- where, and what is done there ------------------------------------------------- */
 
-/* Where to kill; process 0: nowhere. */
+enum action { NOTHING, KILL_AT_CHANGE, KILL_AT_OTHER, FAIL, SIGNAL, START, WAIT, LEAVE };
+
 struct point {
-	int process;
-	bool change;
-	int call;
+	enum action action;
+	int process, call;
+	int number;	    /* an errno or a signal */
+	bool again;	    /* the signal is to be sent a second time */
+	const char *script; /* of START, WAIT and LEAVE */
+	pid_t script_pid;
+	long long came_to; /* the number of the system call; -1: not there yet */
+	bool failing;	   /* the call is being made, and has to fail */
 };
 
-/* Note the call that the process comes to, if that is what it has stopped for. Is this
- * the point? */
-static bool comes_to(const struct point *point, int number, int status)
+static void send_signal(const struct point *point, int process)
+{
+	pid_t pid = processes[process - 1].pid;
+
+	if (pid && kill(pid, point->number) < 0)
+		die("kill");
+}
+
+/* Has COMMAND taken the signal that it was sent? */
+static bool signal_is_taken(const struct point *point)
+{
+	char path[64], status[4096] = "";
+	const char *pending;
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", processes[0].pid);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file < 0 || read(file, status, sizeof(status) - 1) < 0)
+		die(path);
+	close(file);
+	pending = strstr(status, "ShdPnd:");
+	return pending &&
+	       !(strtoull(pending + strlen("ShdPnd:"), NULL, 16) >> (point->number - 1) &
+		 1);
+}
+
+/* Beside COMMAND, and not on its processor alone. */
+static void start_script(struct point *point, pid_t pid)
+{
+	char text[16];
+	cpu_set_t all;
+
+	point->script_pid = fork();
+	if (point->script_pid < 0)
+		die("fork");
+	if (point->script_pid > 0)
+		return;
+	memset(&all, 0xff, sizeof(all));
+	if (sched_setaffinity(0, sizeof(all), &all) < 0)
+		die("sched_setaffinity");
+	snprintf(text, sizeof(text), "%d", pid);
+	setenv("KILL_AT_PID", text, 1);
+	execl("/bin/sh", "sh", "-c", point->script, NULL);
+	die("/bin/sh");
+}
+
+#ifdef __x86_64__
+static void poke(pid_t pid, size_t offset, long value)
+{
+	if (ptrace(PTRACE_POKEUSER, pid, offset, value) < 0)
+		die("PTRACE_POKEUSER");
+}
+
+/* Before the call. Returns whether its answer is to be replaced. */
+static bool fail_call(pid_t pid, long long call)
+{
+	if (call == SYS_exit_group || call == SYS_exit || call == SYS_rt_sigreturn)
+		return false;
+	if (call == SYS_brk)
+		poke(pid, offsetof(struct user_regs_struct, rdi), 0);
+	else if (call != SYS_close)
+		poke(pid, offsetof(struct user_regs_struct, orig_rax), -1);
+	return call != SYS_brk;
+}
+
+static void answer(pid_t pid, int number)
+{
+	poke(pid, offsetof(struct user_regs_struct, rax), -number);
+}
+#else
+static bool fail_call(pid_t pid, long long call)
+{
+	(void)pid, (void)call;
+	errno = ENOSYS;
+	die("fail");
+}
+
+static void answer(pid_t pid, int number)
+{
+	(void)pid, (void)number;
+}
+#endif
+
+/* The process has come to the point. */
+static void act(struct point *point, const struct process *process, long long call)
+{
+	point->came_to = call;
+	switch (point->action) {
+	case NOTHING:
+		break;
+	case KILL_AT_CHANGE:
+	case KILL_AT_OTHER:
+		kill_all();
+		break;
+	case FAIL:
+		point->failing = fail_call(process->pid, call);
+		break;
+	case SIGNAL:
+		send_signal(point, 1);
+		if (point->process != 1)
+			send_signal(point, point->process);
+		break;
+	case START:
+		start_script(point, process->pid);
+		break;
+	case WAIT:
+	case LEAVE:
+		start_script(point, process->pid);
+		if (waitpid(point->script_pid, NULL, 0) < 0)
+			die("waitpid");
+		break;
+	}
+}
+
+static bool kills(const struct point *point)
+{
+	return point->action == KILL_AT_CHANGE || point->action == KILL_AT_OTHER;
+}
+
+/* Note the call that the process comes to, if that is what it has stopped for, and act if
+ * it is the point. */
+static void note(struct point *point, int number, int status)
 {
 	struct process *process = &processes[number - 1];
 	struct __ptrace_syscall_info info;
 	bool change;
 	int calls;
 
-	if (!is_entry(process->pid, status, &info))
-		return false;
-	change = is_change(process->pid, &info);
+	if (!process->counted)
+		return;
+	if (!is_entry(process->pid, status, &info)) {
+		if (point->failing && number == point->process &&
+		    WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+			answer(process->pid, point->number);
+			point->failing = false;
+		}
+		return;
+	}
+	/* That takes a while, and only a kill asks for it. */
+	change = (point->action == NOTHING || kills(point)) &&
+		 is_change(process->pid, &info);
 	process->works |= info.entry.nr == SYS_flock || info.entry.nr == SYS_write;
 	calls = change ? ++process->changes : ++process->others;
-	if (number != point->process || change != point->change || calls != point->call)
-		return false;
-	kill_all();
-	printf("%llu\n", (unsigned long long)info.entry.nr);
-	return true;
+	if (point->came_to >= 0 && point->again && number == 1 &&
+	    signal_is_taken(point)) {
+		point->again = false;
+		send_signal(point, 1);
+	}
+	if (number != point->process || point->came_to >= 0)
+		return;
+	if (kills(point)) {
+		if (change != (point->action == KILL_AT_CHANGE))
+			return;
+	} else {
+		calls = process->changes + process->others;
+	}
+	if (calls == point->call)
+		act(point, process, info.entry.nr);
 }
 
-/* Let them run until they come to the point, or have ended. */
-static int run(const struct point *point)
+/* Is something still to be seen of the calls of this process? */
+static bool is_followed(const struct point *point, int number)
 {
-	bool succeeded = false;
-	int status;
+	if (filtered) /* it stops by itself */
+		return false;
+	if (point->action == NOTHING)
+		return true;
+	if (number == point->process && (point->came_to < 0 || point->failing))
+		return true;
+	return number == 1 && point->again && point->came_to >= 0;
+}
+
+static void leave(struct process *process)
+{
+	if (ptrace(PTRACE_DETACH, process->pid, 0, 0) < 0)
+		die("PTRACE_DETACH");
+	process->pid = 0;
+}
+
+/* Let them run until they are killed at the point, or have ended. Returns the status that
+ * COMMAND has ended with, as of waitpid(). */
+static int run(struct point *point)
+{
+	int status, result = 0;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, __WALL)) > 0) {
-		int known = n_processes;
-		int number = number_of(pid);
-		struct process *process = &processes[number - 1];
-		bool followed = !point->process || point->process == number;
+		int known = n_processes, number;
+		struct process *process;
 
+		if (pid == point->script_pid)
+			continue;
+		number = number_of(pid);
+		process = &processes[number - 1];
 		if (!WIFSTOPPED(status)) {
 			/* Its pid may be used again, by one that is not ours. */
 			process->pid = 0;
+			if (WIFSIGNALED(status))
+				printf("died %d %s\n", number,
+				       sigabbrev_np(WTERMSIG(status)));
 			if (number == 1)
-				succeeded = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+				result = status;
 			continue;
 		}
 		if (status >> 8 == (SIGTRAP | (PTRACE_EVENT_EXEC << 8)))
 			process->counted = true;
-		if (comes_to(point, number, status))
-			return KILLED;
+		note(point, number, status);
+		if (kills(point) && point->came_to >= 0)
+			break;
+		if (point->action == LEAVE && point->came_to >= 0 &&
+		    number == point->process) {
+			leave(process);
+			continue;
+		}
 		/* ESRCH: it was killed meanwhile. */
-		if (ptrace(followed && process->counted ? PTRACE_SYSCALL : PTRACE_CONT,
+		if (ptrace(process->counted && is_followed(point, number) ? PTRACE_SYSCALL
+									  : PTRACE_CONT,
 			   pid, 0, signal_of(status, number > known)) < 0 &&
 		    errno != ESRCH)
 			die("ptrace");
 	}
-	if (!succeeded)
-		return FAILED;
-	return n_processes < point->process ? NO_SUCH_PROCESS : ENDED;
+	if (point->came_to >= 0)
+		printf("call %lld\n", point->came_to);
+	return result;
 }
 
 static int count(char **command)
@@ -376,31 +637,89 @@ static int count(char **command)
 	int status;
 
 	start(command);
-	status = run(&(struct point){0});
+	status = run(&(struct point){.came_to = -1});
 	for (int i = 0; i < n_processes; i++)
 		printf("calls %d %d %d %s\n", i + 1, processes[i].changes,
 		       processes[i].others, processes[i].works ? "works" : "looks");
-	return status == ENDED ? KILLED : FAILED;
+	return status == 0 ? KILLED : FAILED;
+}
+
+/* What kill-at's own status is, from COMMAND's. */
+static int result_of(const struct point *point, int status)
+{
+	if (!kills(point))
+		return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	if (point->came_to >= 0)
+		return KILLED;
+	if (status != 0)
+		return FAILED;
+	return n_processes < point->process ? NO_SUCH_PROCESS : ENDED;
+}
+
+/* The number with this name, which @name_of gives; 0: there is none. */
+static int number_named(const char *name, const char *(*name_of)(int number))
+{
+	for (int i = 1; i < 128; i++) {
+		const char *found = name_of(i);
+
+		if (found && strcmp(found, name) == 0)
+			return i;
+	}
+	return 0;
+}
+
+/* The action, as it is named on the command line. */
+static void parse_action(struct point *point, const char *name)
+{
+	const char *rest = strchr(name, ':');
+
+	if (strcmp(name, "change") == 0 || strcmp(name, "other") == 0) {
+		point->action = *name == 'c' ? KILL_AT_CHANGE : KILL_AT_OTHER;
+		return;
+	}
+	failed = FAILED_ITSELF;
+	if (!rest++)
+		return;
+	if (strncmp(name, "fail:", strlen("fail:")) == 0) {
+		point->number = number_named(rest, strerrorname_np);
+		point->action = point->number ? FAIL : NOTHING;
+	} else if (strncmp(name, "signal", strlen("signal")) == 0) {
+		point->number = number_named(rest, sigabbrev_np);
+		point->action = point->number ? SIGNAL : NOTHING;
+		point->again = name[strlen("signal")] == 's';
+	} else {
+		point->script = rest;
+		point->action = strncmp(name, "start:", strlen("start:")) == 0 ? START
+				: strncmp(name, "wait:", strlen("wait:")) == 0 ? WAIT
+				: strncmp(name, "leave:", strlen("leave:")) == 0
+					? LEAVE
+					: NOTHING;
+	}
 }
 
 int main(int argc, char **argv)
 {
-	struct point point;
+	struct point point = {.came_to = -1};
 
 	alarm(SECONDS);
 	stay_here();
 	if (argc > 2 && strcmp(argv[1], "count") == 0)
 		return count(argv + 2);
-	point.process = argc > 4 ? atoi(argv[1]) : 0;
-	point.change = argc > 4 && strcmp(argv[2], "change") == 0;
-	point.call = argc > 4 ? atoi(argv[3]) : 0;
-	if (point.process < 1 || point.call < 1 ||
-	    (!point.change && strcmp(argv[2], "other") != 0)) {
-		fprintf(stderr,
-			"usage: kill-at PROCESS change|other CALL COMMAND [ARGUMENT...]\n"
-			"       kill-at count COMMAND [ARGUMENT...]\n");
-		return FAILED;
+	if (argc > 4) {
+		point.process = atoi(argv[1]);
+		point.call = atoi(argv[3]);
+		parse_action(&point, argv[2]);
 	}
+	if (point.process < 1 || point.call < 1 || point.action == NOTHING) {
+		fprintf(stderr,
+			"usage: kill-at PROCESS ACTION CALL COMMAND [ARGUMENT...]\n"
+			"       kill-at count COMMAND [ARGUMENT...]\n"
+			"ACTION: change, other, fail:ERRNO, signal:NAME, signals:NAME, "
+			"start:SCRIPT,\n"
+			"        wait:SCRIPT, leave:SCRIPT\n");
+		return failed;
+	}
+	filtered = point.action == KILL_AT_CHANGE && can_filter();
 	start(argv + 4);
-	return run(&point);
+	return result_of(&point, run(&point));
 }
