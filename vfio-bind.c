@@ -133,9 +133,11 @@ static void complain(const char *who, const char *kind, const struct error *e)
 {
 	_cleanup_free_ char *hint =
 		*e->hint ? format(PROGRAM ": hint: %s\n", e->hint) : copy("");
-	_cleanup_free_ char *lines = format(PROGRAM ": %s%s%s%s\n%s", who ? who : "",
-					    who ? ": " : "", kind, e->text, hint);
+	_cleanup_free_ char *name = who ? format("%s: ", who) : copy("");
+	_cleanup_free_ char *lines = NULL;
 
+	make_printable(name);
+	lines = format(PROGRAM ": %s%s%s\n%s", name, kind, e->text, hint);
 	output_add(STDERR_FILENO, lines);
 }
 

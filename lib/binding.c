@@ -106,15 +106,19 @@ static int step_write(const struct device *dev, const struct step *step)
 
 static int flag(const struct device *dev, const struct step *step, struct error *e)
 {
+	const char *what = step->driver ? "set" : "clear";
+	_cleanup_binding_ struct binding is = {0};
 	int err = step_write(dev, step);
-	_cleanup_free_ char *is =
-		device_flag_value(sysfs_read(dev->path, "driver_override"));
 
-	if (err == 0 && streq(is, step->driver))
-		return 0;
-	error_set(e, STATUS_FAILED, "cannot %s driver_override: %s",
-		  step->driver ? "set" : "clear",
-		  err < 0 ? strerror(-err) : "it does not stay so");
+	if (err < 0) {
+		error_set(e, STATUS_FAILED, "cannot %s driver_override: %s", what,
+			  strerror(-err));
+	} else if (device_binding(dev, &is, e) == 0) {
+		if (streq(is.driver_override, step->driver))
+			return 0;
+		error_set(e, STATUS_FAILED,
+			  "cannot %s driver_override: it does not stay so", what);
+	}
 	return -EIO;
 }
 

@@ -189,9 +189,10 @@ static int is_not_in_use(struct job *job, struct error *e)
 		return error_hint(e, "--force takes it all the same");
 	if (result < 0)
 		supervisor->warn(e->text);
-	if (usage.let_go) {
+	if (usage.let_go.n) {
+		_cleanup_free_ char *open = names_text(&usage.let_go, "; ", 2 * LIST_MAX);
 		_cleanup_free_ char *warning =
-			format("%s: the unbind waits until it is closed", usage.let_go);
+			format("%s: the unbind waits until it is closed", open);
 
 		supervisor->warn(warning);
 	}

@@ -213,7 +213,8 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 	if (pid < 0 || pid == except)
 		return NULL;
 	name = sysfs_process_name(pid);
-	return name ? name : format("a child of process %d, which has ended", pid);
+	return name ? name
+		    : format("process %d, which has ended and left it to another", pid);
 }
 
 /* Is it a record, and all of one? Every line has a key and a value, and ends. */

@@ -64,12 +64,13 @@ static int process_uses(const struct context *c, struct usage *usage, struct err
 		const struct node *node = &c->below->node[i];
 		struct file_ids one = {(struct file_id *)&node->file, 1};
 		_cleanup_free_ char *who = holders_text(c->holders, &one, LIST_MAX);
-		_cleanup_free_ char *path = who ? below_node(node) : NULL;
+		_cleanup_free_ char *path = NULL, *use = NULL;
 
-		if (who && is_let_go(node))
-			append(&usage->let_go, "; ", "%s is open in %s", path, who);
-		else if (who)
-			add_use(usage, "%s is open in %s", path, who);
+		if (!who)
+			continue;
+		path = below_node(node);
+		use = format("%s is open in %s", path, who);
+		names_add(is_let_go(node) ? &usage->let_go : &usage->uses, use);
 	}
 	below_files(c->below, &all);
 	usage->processes = holders_text(c->holders, &all, LIST_MAX);
@@ -248,7 +249,7 @@ int usage_find(const struct device *dev, const struct holders *known, struct usa
 void usage_clear(struct usage *usage)
 {
 	names_free(&usage->uses);
-	free(usage->let_go);
+	names_free(&usage->let_go);
 	free(usage->processes);
 	*usage = (struct usage){0};
 }

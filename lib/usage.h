@@ -8,7 +8,7 @@
 struct usage {
 	struct names uses; /* each refuses */
 	/* Processes that have a node open which theirs let go of when the device goes. */
-	char *let_go;
+	struct names let_go;
 	char *processes; /* "COMM (pid N)" of all that have a node open; NULL: none */
 	bool momentary;	 /* no use but open nodes, which may be over soon */
 };

@@ -101,6 +101,6 @@ void sleep_for(int64_t ns);
  * number. Ends the child if it cannot. */
 int detach(int fd);
 
-/* Reap a child that has done all it was for, and is about to end. One that does not end, as
- * it was stopped there, is not waited for. */
+/* Reap a child that has done all it was for, and is about to end. One that does not end,
+ * as it was stopped there, is not waited for. */
 void reap(pid_t child);

@@ -354,8 +354,8 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 		error_hint(e, "try again when that process has ended; do not kill it");
 	} else if (worker->in_step) {
 		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
-			  "%s: the kernel is not done with: %s%s", reason, worker->step,
-			  held);
+			  "%s: the kernel is not done with: %s", reason, worker->step);
+		error_end(e, "%s", held);
 		if (may_have_written(worker))
 			error_hint(e, "%s when it is; pid %d waits for it",
 				   workers->request->command == COMMAND_RELEASE

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # A device that a VFIO user holds, before a command and between its check and its unbind.
 
+# shellcheck disable=SC2154 # helpers.bash sets pid
 load ../helpers
 
 setup_file() {
@@ -103,9 +104,10 @@ holds() {
 }
 
 @test "who has a node open is known by its number: under another name, in a thread, from another PID namespace" {
-	local node=$BATS_TEST_TMPDIR/node
+	local node=/dev/vb-node # /tmp is for no nodes
 	mknod "$node" c "$((0x$(stat -c %t "$cdev")))" "$((0x$(stat -c %T "$cdev")))"
 	hold_open "$node"
+	rm "$node"
 	refused vbtest.0 release vbtest.0
 	let_go
 	used thread "$cdev"
@@ -172,13 +174,14 @@ flag_is() {
 }
 
 @test "locked by a process that has ended: that is said" {
-	local lock=/run/vfio-bind/lock/platform:vbtest.0 taker
-	# It leaves the lock to a child.
+	# flock(1) takes the lock, and leaves it to who stays.
 	# shellcheck disable=SC2016 # for that shell
-	taker=$(bash -c 'exec 9>"$0"; flock 9; sleep infinity </dev/null >/dev/null 2>&1 3>&- & echo $$' "$lock")
+	in_background bash -c 'exec 9>"$0"; flock 9; exec sleep infinity' /run/vfio-bind/lock/platform:vbtest.0
+	holds sleep
 	vfio_bind 3 release -t 0.2 vbtest.0
-	says "timed out: locked by a child of process $taker, which has ended"
-	pkill -x sleep
+	[[ $output =~ "timed out: locked by process "([0-9]+)", which has ended and left it to another" ]]
+	is_gone "${BASH_REMATCH[1]}"
+	end_background
 	vfio_bind 0 release vbtest.0
 }
 

@@ -209,15 +209,19 @@ static bool close_is_noticed(pid_t pid, int fd)
 {
 	char path[64], info[1024] = "";
 	const char *flags;
+	ssize_t n;
 	int file;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
 	file = open(path, O_RDONLY | O_CLOEXEC);
 	if (file < 0) /* it is not open */
 		return false;
-	if (read(file, info, sizeof(info) - 1) < 0)
+	n = read(file, info, sizeof(info) - 1);
+	if (n < 0 && errno != ENOENT)
 		die(path);
 	close(file);
+	if (n < 0) /* somebody has killed the process meanwhile */
+		return false;
 	flags = strstr(info, "flags:");
 	return !flags || opens_to_change(strtoull(flags + strlen("flags:"), NULL, 8)) ||
 	       strstr(info, "\nlock:");
@@ -266,9 +270,6 @@ static bool can_filter(void)
 	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-#define LOAD(field)                                                                      \
-	(struct sock_filter)                                                             \
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define ANSWER(action) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, action)
 /* Go on with the next one if so, else pass over the next N. */
 #define IF_EQUAL(value, n)                                                               \
@@ -276,31 +277,42 @@ static bool can_filter(void)
 #define IF_NONE_OF(bits, n)                                                              \
 	(struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, n, 0)
 
-/* Lets pass a call that opens a file for reading, with its flags in this argument. */
-#define PASS_READERS(call, flags)                                                        \
-	IF_EQUAL(call, 4), LOAD(flags), IF_NONE_OF(O_ACCMODE | O_CREAT | O_TRUNC, 1),    \
-		ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRACE)
+/* Of the call, as it is at this offset of struct seccomp_data. */
+static struct sock_filter load(size_t offset)
+{
+	return (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset);
+}
+
+/* Lets pass a call that opens a file for reading, with its flags in this argument.
+ * Returns what is next. */
+static struct sock_filter *pass_readers(struct sock_filter *next, __u32 call, int flags)
+{
+	*next++ = IF_EQUAL(call, 4);
+	*next++ = load(offsetof(struct seccomp_data, args) + flags * sizeof(__u64));
+	*next++ = IF_NONE_OF(O_ACCMODE | O_CREAT | O_TRUNC, 1);
+	*next++ = ANSWER(SECCOMP_RET_ALLOW);
+	*next++ = ANSWER(SECCOMP_RET_TRACE);
+	return next;
+}
 
 /* Of this process, and of all that come from it. On a little-endian machine. */
 static void filter_calls(void)
 {
 	enum { N = sizeof(harmless) / sizeof(*harmless) };
-	static const struct sock_filter openers[] = {
-#ifdef SYS_open
-		PASS_READERS(SYS_open, args[1]),
-#endif
-		PASS_READERS(SYS_openat, args[2]),
-		ANSWER(SECCOMP_RET_TRACE),
-	};
-	struct sock_filter filter[1 + 2 * N + sizeof(openers) / sizeof(*openers)];
-	const struct sock_fprog program = {sizeof(filter) / sizeof(*filter), filter};
+	struct sock_filter filter[1 + 2 * N + 2 * 5 + 1], *next = filter;
+	struct sock_fprog program = {.filter = filter};
 
-	filter[0] = LOAD(nr);
+	*next++ = load(offsetof(struct seccomp_data, nr));
 	for (size_t i = 0; i < N; i++) {
-		filter[1 + 2 * i] = IF_EQUAL(harmless[i], 1);
-		filter[2 + 2 * i] = ANSWER(SECCOMP_RET_ALLOW);
+		*next++ = IF_EQUAL(harmless[i], 1);
+		*next++ = ANSWER(SECCOMP_RET_ALLOW);
 	}
-	memcpy(&filter[1 + 2 * N], openers, sizeof(openers));
+#ifdef SYS_open
+	next = pass_readers(next, SYS_open, 1);
+#endif
+	next = pass_readers(next, SYS_openat, 2);
+	*next++ = ANSWER(SECCOMP_RET_TRACE);
+	program.len = next - filter;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
 		die("seccomp");
 }
@@ -341,8 +353,7 @@ static void start(char **command)
 	if (ptrace(PTRACE_SETOPTIONS, pid, 0,
 		   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
 			   PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC |
-			   PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL) <
-		    0 ||
+			   PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL) < 0 ||
 	    ptrace(PTRACE_CONT, pid, 0, 0) < 0)
 		die("ptrace");
 }
