@@ -56,6 +56,11 @@ $(BUILD)/vfio-bind.o: NEWS.md # for VERSION
 check:
 	tests/check
 
+# Real boots of Debian 12 and 13, with pins.
+check-boot:
+	@echo "This takes about 20 minutes on two processors; the first time 10 more, and 3 GB of disk."
+	tests/boot/check
+
 # Every call of the kernel fails, a signal comes at every call, hundreds of rounds, a soak of
 # ten minutes. FAULTS=N: at every Nth call.
 check-faults:
@@ -111,5 +116,5 @@ check-package:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all tools unit check check-faults check-fast check-package sanitize coverage demo bench lint \
-	install uninstall dist deb clean
+.PHONY: all tools unit check check-boot check-faults check-fast check-package sanitize coverage demo bench \
+	lint install uninstall dist deb clean

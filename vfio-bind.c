@@ -3,6 +3,7 @@
  *
  * The command line, and all that is said to the user. What the commands mean for a
  * device is in lib/command.c. */
+#include "lib/boot.h"
 #include "lib/driver.h"
 #include "lib/group.h"
 #include "lib/lease.h"
@@ -38,19 +39,21 @@ const char *argp_program_version = PROGRAM " " VERSION;
 enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
 #define CHANGING (PIN | HANDOFF | RELEASE)
 
-enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_OWNER, KEY_MODE };
+enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_BOOT, KEY_OWNER, KEY_MODE };
 
 static struct list_options arg_list;
 static struct request arg_request;
 static const char *arg_driver, *arg_owner;
 static mode_t arg_mode = -1;
-static bool arg_all, arg_dry_run, arg_group, arg_verbose;
+static bool arg_all, arg_boot, arg_dry_run, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static struct names arg_operands;
 static struct lease arg_lease; /* argv: NULL if no COMMAND is given */
 
 /* With a COMMAND, whose status is vfio-bind's, every failure of vfio-bind's own. */
 #define STATUS_OF_LEASE 125
+
+static struct boot_pins pins; /* as they were before, where they play a part */
 
 static enum status worst;
 static bool any_done;
@@ -100,11 +103,15 @@ static const struct {
 	{LIST, {"raw", 'r', 0, 0, "print unaligned, for scripts", 0}},
 	{LIST,
 	 {"taken", KEY_TAKEN, 0, 0, "only devices that are flagged or VFIO-bound", 0}},
+	{LIST,
+	 {"boot", KEY_BOOT, 0, 0, "only what is pinned at boot, absent devices, too", 0}},
+	{PIN, {"boot", KEY_BOOT, 0, 0, "at every boot, too", 0}},
+	{RELEASE, {"boot", KEY_BOOT, 0, 0, "end what 'pin --boot' has begun, too", 0}},
 	{RELEASE, {"all", 'a', 0, 0, "release all that vfio-bind has a record of", 0}},
 	{HANDOFF,
 	 {"driver", 'd', "DRIVER", 0,
 	  "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
-	{HANDOFF,
+	{PIN | HANDOFF,
 	 {"force", 'f', 0, 0,
 	  "do not ask whether it is in use by the host, nor whether DRIVER is for it",
 	  0}},
@@ -181,6 +188,16 @@ static void tell_result(const struct device *dev, const struct error *e)
 		any_done = true;
 	else
 		fail(dev->name, e);
+}
+
+/* In a dry run nothing was changed that the initramfs would have to know. */
+static void tell_hint_of_boot(void)
+{
+	_cleanup_free_ char *hint = boot_hint();
+	_cleanup_free_ char *line = format(PROGRAM ": hint: %s\n", hint);
+
+	if (!arg_dry_run)
+		output_add(STDERR_FILENO, line);
 }
 
 /* Has all been read that is there? If not, say what. */
@@ -299,6 +316,11 @@ static struct devices find_operands(bool changing)
 		struct error e, ignored;
 
 		if (name_find(arg_operands.name[i], &dev, &e) < 0) {
+			if (arg_boot && e.status == STATUS_USAGE &&
+			    boot_find_name(&pins, arg_operands.name[i], &dev)) {
+				devices_add(&devices, &dev);
+				continue;
+			}
 			/* A recorded device is gone: no error. */
 			if (arg_all && e.status == STATUS_USAGE)
 				continue;
@@ -320,9 +342,12 @@ static struct devices find_operands(bool changing)
 
 static int run_list(void)
 {
-	_cleanup_devices_ struct devices devices = find_operands(false);
+	_cleanup_devices_ struct devices devices = {0};
 	struct error e;
 
+	if (arg_boot) /* that they cannot be read is told with the list */
+		IGNORE(boot_read(&pins, &e));
+	devices = find_operands(false);
 	if (arg_operands.n && !devices.n)
 		return worst;
 	arg_list.group = arg_group;
@@ -398,6 +423,64 @@ static int find_lease(void)
 	return status;
 }
 
+static void no_step_ended(void)
+{
+}
+
+/* Read what is pinned at boot, for a release. Returns false if that must not go on. */
+static bool read_pins(void)
+{
+	struct error e;
+
+	if (boot_read(&pins, &e) == 0)
+		return true;
+	if (arg_boot)
+		fail(NULL, &e);
+	else
+		complain(NULL, "warning: ", &e);
+	return !arg_boot;
+}
+
+/* Before they are released: these devices are not pinned at boot any more. One that is
+ * absent leaves @devices. Returns false if that failed. */
+static bool end_pins(struct devices *devices)
+{
+	static const struct sysfs_listener listener = {tell_step, no_step_ended};
+	size_t kept = 0;
+	bool any = false;
+	struct error e;
+
+	for (size_t i = 0; i < devices->n; i++)
+		any |= boot_find(&pins, &devices->dev[i]) != NULL;
+	sysfs_listen(&listener);
+	if (boot_remove(devices, arg_request.deadline, &e) < 0) {
+		fail(NULL, &e);
+		return false;
+	}
+	if (any)
+		tell_hint_of_boot();
+	for (size_t i = 0; i < devices->n; i++) {
+		if (sysfs_has(devices->dev[i].path, ""))
+			devices->dev[kept++] = devices->dev[i];
+		else
+			device_clear(&devices->dev[i]);
+	}
+	devices->n = kept;
+	return all_read();
+}
+
+/* Of all: what has a record, and what is pinned at boot. */
+static struct names all_operands(void)
+{
+	struct names names = record_list();
+
+	for (size_t i = 0; arg_boot && i < pins.n; i++) {
+		if (!names_have(&names, pins.pin[i].device))
+			names_add(&names, pins.pin[i].device);
+	}
+	return names;
+}
+
 /* Names are looked up before anything is touched. */
 static int find_owner(void)
 {
@@ -429,10 +512,10 @@ static int run_changing(void)
 		return status;
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
-	if (find_owner() < 0)
+	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
 		return own_status();
 	if (arg_all) {
-		arg_operands = record_list();
+		arg_operands = all_operands();
 		all_read(); /* what could be read of it is released */
 	}
 	devices = find_operands(true);
@@ -444,6 +527,11 @@ static int run_changing(void)
 
 		devices_append(&in_order, &dev);
 	}
+	arg_request.pins = &pins;
+	if (arg_boot && arg_request.command == COMMAND_RELEASE && !end_pins(&devices))
+		return worst;
+	if (!devices.n)
+		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
@@ -456,6 +544,8 @@ static int run_changing(void)
 	signal_number = worker_run(&arg_request, &listener);
 	if (arg_lease.argv)
 		return end_lease(signal_number);
+	if (pins_for_boot(&arg_request) && any_done)
+		tell_hint_of_boot();
 	if (signal_number && !any_done && worst != STATUS_BROKEN)
 		die_of(signal_number);
 	return worst;
@@ -595,6 +685,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_TAKEN:
 		arg_list.taken = true;
+		break;
+	case KEY_BOOT:
+		arg_boot = arg_list.boot = arg_request.boot = true;
 		break;
 	case 'n':
 		*(command->bit == LIST ? &arg_list.noheadings : &arg_dry_run) = true;

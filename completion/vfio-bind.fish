@@ -42,7 +42,7 @@ function __vfio_bind_list
     vfio-bind list -nro $argv 2>/dev/null
 end
 
-# __vfio_bind_devices [--taken]: in the way of naming them that was begun.
+# __vfio_bind_devices [--taken|--boot]: in the way of naming them that was begun.
 function __vfio_bind_devices
     switch (commandline -ct)
         case '/dev/*' '/sys/bus/*' '/sys/class/*'
@@ -160,7 +160,7 @@ for line in (vfio-bind --help 2>/dev/null | string match -r '^  [a-z].*')
 end
 complete -c vfio-bind -n '__vfio_bind_is list' -a '(__vfio_bind_devices)'
 complete -c vfio-bind -n '__vfio_bind_is release; and not __vfio_bind_has a all' \
-    -a '(__vfio_bind_devices --taken)'
+    -a '(__vfio_bind_devices (__vfio_bind_has "(?!)" boot; and echo -- --boot; or echo -- --taken))'
 for command in pin handoff
     complete -c vfio-bind -n "__vfio_bind_is $command" -a '(__vfio_bind_operand)'
 end

@@ -64,6 +64,23 @@ static bool enters_vfio(const struct job *job)
 	       !driver_is_vfio(job->from.driver);
 }
 
+static bool is_for_boot(const struct job *job)
+{
+	return pins_for_boot(job->request);
+}
+
+/* At the next boot, what it is used for now would not find it. */
+static bool is_newly_for_boot(const struct job *job)
+{
+	return is_for_boot(job) && !job->pinned;
+}
+
+static bool loses_host_driver_at_boot(const struct job *job)
+{
+	return is_newly_for_boot(job) && !driver_is_vfio(job->from.driver) &&
+	       !streq(job->from.driver, job->driver);
+}
+
 /* --- the checks: 0, or -1 with @e ---------------------------------------------- */
 
 /* The driver must know the hardware: with the flag, the kernel lets any driver probe it.
@@ -261,6 +278,41 @@ static int group_is_viable(struct job *job, struct error *e)
 	return 0;
 }
 
+static int can_be_pinned_at_boot(struct job *job, struct error *e)
+{
+	int pinned = boot_check(job->dev, job->to.driver_override, e);
+	_cleanup_free_ char *driverctl = format("%s-%s", job->dev->bus, job->dev->name);
+
+	job->pinned = pinned > 0;
+	if (pinned == 0 && sysfs_has("/etc/driverctl.d", driverctl)) {
+		_cleanup_free_ char *warning =
+			format("driverctl has an override for it, too, and applies it "
+			       "later at boot: /etc/driverctl.d/%s",
+			       driverctl);
+
+		job->supervisor->warn(warning);
+	}
+	return pinned < 0 ? -1 : 0;
+}
+
+/* A driver that is no module has the device before udev hears of it. One that VFIO has
+ * now is asked for the driver that it came from. */
+static int is_not_built_in(struct job *job, struct error *e)
+{
+	const char *driver = driver_is_vfio(job->from.driver) || !job->from.driver
+				     ? job->record.origin.driver
+				     : job->from.driver;
+
+	if (!driver || streq(driver, job->driver) || job->request->force ||
+	    !driver_is_built_in(job->dev->bus, driver))
+		return 0;
+	error_set(e, STATUS_REFUSED,
+		  "its driver %s is built into the kernel and has it before any pin",
+		  driver);
+	return error_hint(e, "--force pins it all the same, which helps once that driver "
+			     "is a module");
+}
+
 static int is_confined(struct job *job, struct error *e)
 {
 	return group_is_noiommu(job->dev) ? refuse_unconfined(e) : 0;
@@ -280,11 +332,21 @@ static const struct {
 	bool (*due)(const struct job *job);
 	int (*check)(struct job *job, struct error *e);
 } checks[] = {
-	{gets_driver, driver_fits},	{leaves_driver, can_be_unbound},
-	{leaves_driver, has_no_vfs},	{leaves_host_driver, is_not_in_use},
-	{must_be_free, is_free},	{is_worked_on, is_no_bridge},
-	{is_worked_on, can_be_bound},	{is_worked_on, can_be_reset},
-	{enters_vfio, group_is_viable}, {is_given, is_confined},
+	{gets_driver, driver_fits},
+	{is_for_boot, can_be_pinned_at_boot},
+	{leaves_driver, can_be_unbound},
+	{leaves_driver, has_no_vfs},
+	{is_newly_for_boot, is_no_bridge},
+	{is_newly_for_boot, has_no_vfs},
+	{is_newly_for_boot, is_not_built_in},
+	{leaves_host_driver, is_not_in_use},
+	{loses_host_driver_at_boot, is_not_in_use},
+	{must_be_free, is_free},
+	{is_worked_on, is_no_bridge},
+	{is_worked_on, can_be_bound},
+	{is_worked_on, can_be_reset},
+	{enters_vfio, group_is_viable},
+	{is_given, is_confined},
 	{changes, sys_is_writable},
 };
 

@@ -224,7 +224,8 @@ static int move_back(const struct job *job, struct error *e)
 
 static int hint_release(const struct job *job, const char *what, struct error *e)
 {
-	return error_hint(e, "%s: vfio-bind release %s/%s", what, job->dev->bus,
+	return error_hint(e, "%s: vfio-bind release %s%s/%s", what,
+			  job->request->boot ? "--boot " : "", job->dev->bus,
 			  job->dev->name);
 }
 
@@ -408,9 +409,11 @@ static int go_or_undo(struct job *job, struct error *e)
 		return undo(job, e);
 	if (sysfs_check_read(e) < 0 || check_there(job, e) < 0)
 		return undo(job, e);
-	if (job->supervisor->may_pass(PHASE_DONE))
-		return 0;
-	error_set(e, STATUS_FAILED, "%s", job->supervisor->given_up());
+	if (!job->supervisor->may_pass(PHASE_DONE))
+		error_set(e, STATUS_FAILED, "%s", job->supervisor->given_up());
+	else if (!pins_for_boot(job->request) ||
+		 boot_add(job->dev, job->to.driver_override, patience.deadline, e) == 0)
+		return 0; /* what the file says comes last: it is not undone */
 	return undo(job, e);
 }
 
@@ -426,6 +429,17 @@ static bool is_at_home(const struct job *job)
 		return false;
 	driver = sysfs_link(job->dev->path, "driver");
 	return driver && !driver_is_vfio(driver);
+}
+
+/* A device that is not left as it is pinned at boot will be so again. */
+static void warn_of_boot(const struct job *job)
+{
+	const struct boot_pin *pin = job->request->pins && !job->request->boot
+					     ? boot_find(job->request->pins, job->dev)
+					     : NULL;
+
+	if (pin && !streq(pin->driver, job->to.driver_override))
+		job->supervisor->warn("pinned again at the next boot; --boot ends that");
 }
 
 /* The device is back: are its disks' links there, and its interfaces' names? */
@@ -454,6 +468,7 @@ static int go_home(struct job *job, struct error *e)
 		if (job->to.driver == binding_any_driver && !sysfs_is_dry_run() &&
 		    !sysfs_has(job->dev->path, "driver") && errno == ENOENT)
 			job->supervisor->warn("no driver wants it: it has none now");
+		warn_of_boot(job);
 		await_what_came_back(job);
 		return 0;
 	}
@@ -468,6 +483,13 @@ static int go_home(struct job *job, struct error *e)
 
 /* --- the story ----------------------------------------------------------------- */
 
+/* Is a device without a record to be released all the same, as it was pinned at boot? */
+static bool is_asked_for_as_pin(const struct job *job)
+{
+	return job->request->boot && job->request->pins &&
+	       boot_find(job->request->pins, job->dev);
+}
+
 static int refuse(const struct supervisor *supervisor, struct error *e)
 {
 	return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
@@ -481,7 +503,7 @@ static int change(struct job *job, struct error *e)
 
 	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
 		return -1;
-	if (job->request->only_recorded && !job->has_record)
+	if (job->request->only_recorded && !job->has_record && !is_asked_for_as_pin(job))
 		return record_remove(job->dev,
 				     e); /* if there is one, it is not believed */
 	if (check_all(job, e) < 0)

@@ -379,3 +379,13 @@ bool driver_has_bind(const char *bus, const char *driver)
 
 	return sysfs_has(dir, "bind") && sysfs_has(dir, "unbind");
 }
+
+bool driver_is_built_in(const char *bus, const char *driver)
+{
+	/* Some that are built in have a folder in /sys/module, too, for their parameters,
+	 * but no initstate (kernel/params.c). */
+	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers", bus);
+	_cleanup_free_ char *state = format("%s/module/initstate", driver);
+
+	return sysfs_has(dir, driver) && !sysfs_has(dir, state);
+}

@@ -46,5 +46,8 @@ bool driver_is_vfio(const char *driver);
  * (driver_managed_dma)? */
 bool driver_is_harmless(const char *driver);
 
+/* Is the driver there, and no module that was loaded? */
+bool driver_is_built_in(const char *bus, const char *driver);
+
 /* Can devices be bound to and unbound from it by hand (not suppress_bind_attrs)? */
 bool driver_has_bind(const char *bus, const char *driver);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lease.h"
+#include "boot.h"
 #include "owner.h"
 #include "record.h"
 #include "udev.h"
@@ -17,7 +18,10 @@ struct request {
 	const char *driver;	       /* NULL: the VFIO driver of the device's bus */
 	enum reset reset;
 	const struct owner *owner; /* of its VFIO nodes; NULL: as they are */
-	bool only_recorded;	   /* release only what vfio-bind has a record of */
+	bool only_recorded; /* release only what vfio-bind has a record of, or with @boot
+			       what is one of the @pins */
+	bool boot;	    /* a pin: at every boot, too; a release: from now on, too */
+	const struct boot_pins *pins; /* in a release: as they were before it; or NULL */
 	bool force;	  /* do not look whether the host uses the device, nor whether the
 			     driver is for it */
 	int64_t deadline; /* monotonic ns */
@@ -29,6 +33,11 @@ struct request {
 	 * the workers; NULL: it has not looked. */
 	const struct holders *holders;
 };
+
+static inline bool pins_for_boot(const struct request *request)
+{
+	return request->boot && request->command == COMMAND_PIN;
+}
 
 /* How far a command has come with its device. */
 enum phase {
@@ -71,6 +80,7 @@ struct job {
 	struct record record; /* as the command found it */
 	bool has_record;
 	bool imagined;		 /* in a dry run: the three above are what would be */
+	bool pinned;		 /* a pin --boot: as it is already */
 	struct udev_watch watch; /* since before the first write */
 	struct given group_was, cdev_was;
 	int lock;  /* the device's, or -1 */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "list.h"
+#include "boot.h"
 #include "driver.h"
 #include "group.h"
 #include "owner.h"
@@ -23,6 +24,7 @@ struct row {
 	int dir;     /* O_PATH; -1: it could not be opened, as it is gone */
 	struct binding binding;
 	const struct holders *holders; /* of all rows, if that column is asked for */
+	const struct boot_pins *pins;  /* the same; NULL: they could not be read */
 	bool all_seen;		       /* that there are */
 };
 
@@ -122,6 +124,19 @@ static char *cell_lease(const struct row *row)
 	return record_lease(&row->dev);
 }
 
+/* A pin that is not for the device that is there now, if one is, holds at no boot. */
+static char *cell_boot(const struct row *row)
+{
+	const struct boot_pin *pin = row->pins ? boot_find(row->pins, &row->dev) : NULL;
+	_cleanup_free_ char *modalias = NULL;
+
+	if (!pin)
+		return row->pins ? NULL : copy("?");
+	modalias = sysfs_read_at(row->dir, "modalias");
+	return format("%s%s", pin->driver,
+		      row->dir >= 0 && boot_fits(pin, modalias) ? "" : "?");
+}
+
 static char *cell_modalias(const struct row *row)
 {
 	return sysfs_read_at(row->dir, "modalias");
@@ -158,7 +173,7 @@ static char *cell_reset(const struct row *row)
 
 static char *cell_path(const struct row *row)
 {
-	return copy(row->dev.path);
+	return row->dir < 0 ? NULL : copy(row->dev.path);
 }
 
 static const struct column {
@@ -182,6 +197,8 @@ static const struct column {
 	{"HOLDER", "processes that have it open, through VFIO or its host driver",
 	 cell_holder, false, 0},
 	{"LEASE", "COMMAND that it is leased to", cell_lease, false, 0},
+	{"BOOT", "driver it is pinned to at boot; with ?: it is another device now",
+	 cell_boot, false, 0},
 	{"ID", "PCI vendor and device id", cell_id, false, 0},
 	{"CLASS", "PCI class and subclass", cell_class, false, 0},
 	{"PF", "the PF of this VF", cell_pf, false, 0},
@@ -219,14 +236,28 @@ static int select_column(struct selection *selection, const char *name, struct e
 	return error_hint(e, "vfio-bind list --help shows the columns");
 }
 
-static int select_columns(struct selection *selection, const char *names, struct error *e)
+static bool is_selected(const struct selection *selection,
+			char *(*cell)(const struct row *row))
 {
-	_cleanup_free_ char *list = copy(names);
+	for (size_t c = 0; c < selection->n; c++) {
+		if (selection->column[c]->cell == cell)
+			return true;
+	}
+	return false;
+}
+
+static int select_columns(struct selection *selection, const struct list_options *options,
+			  struct error *e)
+{
+	_cleanup_free_ char *list = copy(options->columns);
 	char *rest = list, *name;
 
 	*selection = (struct selection){0};
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
-		if (columns[i].by_default && (!list || *list == '+'))
+		bool by_default = columns[i].by_default ||
+				  (options->boot && columns[i].cell == cell_boot);
+
+		if (by_default && (!list || *list == '+'))
 			selection->column[selection->n++] = &columns[i];
 	}
 	if (rest && *rest == '+')
@@ -318,11 +349,9 @@ static int find_holders(struct row *rows, size_t n, const struct selection *sele
 			struct holders *holders, struct error *e)
 {
 	_cleanup_files_ struct file_ids files = {0};
-	bool asked = false, all_seen;
+	bool asked = is_selected(selection, cell_holder), all_seen;
 
 	*holders = (struct holders){0};
-	for (size_t c = 0; c < selection->n; c++)
-		asked |= selection->column[c]->cell == cell_holder;
 	for (size_t i = 0; asked && i < n; i++) {
 		add_files(&rows[i].dev, &files);
 		rows[i].holders = holders;
@@ -368,6 +397,8 @@ static void close_row(struct row *row)
 
 static bool is_shown(const struct row *row, const struct list_options *options)
 {
+	if (options->boot && !(row->pins && boot_find(row->pins, &row->dev)))
+		return false;
 	if (options->bus && !streq(options->bus, row->dev.bus))
 		return false;
 	return !options->taken || row->binding.driver_override ||
@@ -481,30 +512,61 @@ static void print(struct row *rows, size_t n, bool any,
 	scols_unref_table(table);
 }
 
+/* Read what is pinned at boot, if that is asked for. Returns 0, or -1 with @e. */
+static int find_pins(const struct selection *selection,
+		     const struct list_options *options, struct boot_pins *pins,
+		     struct error *e)
+{
+	*pins = (struct boot_pins){0};
+	return options->boot || is_selected(selection, cell_boot) ? boot_read(pins, e)
+								  : 0;
+}
+
+/* All that there are, and those that are pinned at boot. */
+static void add_all(struct devices *devices, const struct names *buses,
+		    const struct boot_pins *pins, const struct list_options *options)
+{
+	for (size_t i = 0; i < buses->n; i++) {
+		if (!options->bus || streq(options->bus, buses->name[i]))
+			add_bus(devices, buses->name[i]);
+	}
+	for (size_t i = 0; options->boot && i < pins->n; i++) {
+		struct device dev = boot_device(&pins->pin[i]);
+
+		if (sysfs_has(dev.path, ""))
+			device_clear(&dev);
+		else
+			devices_append(devices, &dev);
+	}
+}
+
 int list_print(struct devices *devices, const struct list_options *options,
 	       struct error *e)
 {
 	_cleanup_names_ struct names buses = sysfs_names("/sys/bus", "");
-	bool all = !devices->n;
+	_cleanup_pins_ struct boot_pins pins = {0};
 	_cleanup_holders_ struct holders holders = {0};
+	bool all = !devices->n;
 	struct selection selection;
 	struct row *rows;
 	int result;
 
 	if (check_bus(&buses, options->bus, e) < 0 ||
-	    select_columns(&selection, options->columns, e) < 0)
+	    select_columns(&selection, options, e) < 0)
 		return -1;
 	scols_init_debug(0);
-	for (size_t i = 0; all && i < buses.n; i++) {
-		if (!options->bus || streq(options->bus, buses.name[i]))
-			add_bus(devices, buses.name[i]);
-	}
-	if (!all && options->group)
+	result = find_pins(&selection, options, &pins, e);
+	if (all)
+		add_all(devices, &buses, &pins, options);
+	else if (options->group)
 		add_groups(devices);
 	/* Operands are shown in their own order. */
 	rows = rows_of(devices, options->group, options->group || all);
-	result = find_holders(rows, devices->n, &selection, &holders, e);
-	print(rows, devices->n, !all, options, &selection);
+	for (size_t i = 0; result == 0 && i < devices->n; i++)
+		rows[i].pins = &pins;
+	if (find_holders(rows, devices->n, &selection, &holders, e) < 0)
+		result = -1;
+	print(rows, devices->n, !all || options->boot, options, &selection);
 	for (size_t i = 0; i < devices->n; i++)
 		free(rows[i].group);
 	free(rows);

@@ -12,6 +12,7 @@ struct list_options {
 	const char *columns; /* names with commas, "+..." adds to the default; NULL */
 	const char *bus;     /* only its devices; NULL: all */
 	bool taken;	     /* only what is flagged or VFIO-bound */
+	bool boot;	     /* only what is pinned at boot, absent devices, too */
 	bool group;	     /* below their IOMMU groups, with all members of these */
 };
 

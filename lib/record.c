@@ -17,6 +17,10 @@
  * write. */
 #define DIR_OF_ALL "/run/vfio-bind"
 #define DIR_OF_RECORDS DIR_OF_ALL "/record"
+#define LOCK_OF_BOOT DIR_OF_LOCKS "/boot"
+
+/* Between two tries to get a lock that must not be waited for beyond a deadline. */
+#define LOCK_PAUSE (5 * MSEC)
 
 void record_clear(struct record *record)
 {
@@ -173,6 +177,30 @@ void record_set_lease(int lock, pid_t command, const char *name)
 		IGNORE(ftruncate(lock, n));
 }
 
+int record_lock_boot(int64_t deadline, int *lock, struct error *e)
+{
+	int64_t until = now() + SEC;
+
+	if (sysfs_is_dry_run())
+		return 0;
+	if (make_directories(e) < 0 || (*lock = open_lock(LOCK_OF_BOOT, e)) < 0)
+		return -1;
+	if (until < deadline)
+		until = deadline;
+	while (flock(*lock, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return error_set(e, STATUS_FAILED,
+					 "cannot lock " LOCK_OF_BOOT ": %s",
+					 strerror(errno));
+		if (now() >= until)
+			return error_set(e, STATUS_FAILED,
+					 "timed out: another command is changing what is "
+					 "pinned at boot");
+		sleep_for(LOCK_PAUSE);
+	}
+	return 0;
+}
+
 int record_open_group_lock(const char *number, struct error *e)
 {
 	_cleanup_free_ char *path = format(DIR_OF_LOCKS "/iommu_group:%s", number);
@@ -238,37 +266,6 @@ char *record_lease(const struct device *dev)
 	return fd < 0 ? NULL : read_lease(fd);
 }
 
-/* An ordinary user may not read records, and is told nothing of them. */
-static bool is_forbidden(int err)
-{
-	return err == EACCES && geteuid() != 0;
-}
-
-/* The file's text; NULL with errno. */
-static char *read_file(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	char *text = NULL;
-	size_t size = 0;
-	int err = errno;
-
-	if (!file) {
-		if (!is_forbidden(err))
-			sysfs_note_unread(path);
-		return NULL;
-	}
-	if (getdelim(&text, &size, '\0', file) < 0 || ferror(file)) {
-		err = errno;
-		free(text);
-		text = ferror(file) ? NULL : copy("");
-	}
-	if (text && fgetc(file) != EOF) /* behind a NUL, which ends no record */
-		*text = '\0';
-	fclose(file);
-	errno = err;
-	return text;
-}
-
 /* Is it a record, and all of one? Every line has a key and a value, and ends. */
 static bool is_whole(const char *text, const struct record *record)
 {
@@ -287,10 +284,10 @@ int record_read(const struct device *dev, const struct binding *is, struct recor
 		struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
-	_cleanup_free_ char *text = read_file(path);
+	_cleanup_free_ char *text = sysfs_read_file(path);
 	struct record found;
 
-	if (!text && (errno == ENOENT || is_forbidden(errno)))
+	if (!text && (errno == ENOENT || sysfs_is_forbidden(errno)))
 		return 0;
 	if (!text) /* as if it were none, the next command would overwrite it */
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,

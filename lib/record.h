@@ -46,6 +46,10 @@ struct record record_parse(const char *text);
  * *@lock, which a dry run leaves alone, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_lock(const struct device *dev, int *lock, struct error *e);
 
+/* Lock what is pinned at boot. As above, but waits no longer than until @deadline
+ * (monotonic ns), and a second at least. */
+_must_check_ int record_lock_boot(int64_t deadline, int *lock, struct error *e);
+
 /* Open the lock of an IOMMU group, for a worker that has the lock of a member of it.
  * Returns the fd, not locked yet, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_open_group_lock(const char *number, struct error *e);

@@ -107,6 +107,35 @@ char *sysfs_link(const char *dir, const char *link)
 	return sysfs_link_at(AT_FDCWD, path);
 }
 
+bool sysfs_is_forbidden(int err)
+{
+	return err == EACCES && geteuid() != 0;
+}
+
+char *sysfs_read_file(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t size = 0;
+	int err = errno;
+
+	if (!file) {
+		if (!sysfs_is_forbidden(err))
+			sysfs_note_unread(path);
+		return NULL;
+	}
+	if (getdelim(&text, &size, '\0', file) < 0 || ferror(file)) {
+		err = errno;
+		free(text);
+		text = ferror(file) ? NULL : copy("");
+	}
+	if (text && fgetc(file) != EOF) /* behind a NUL, which ends no text */
+		*text = '\0';
+	fclose(file);
+	errno = err;
+	return text;
+}
+
 char *sysfs_process(pid_t pid)
 {
 	_cleanup_free_ char *dir = format("/proc/%d", pid);

@@ -34,6 +34,13 @@ char *sysfs_link(const char *dir, const char *link);
 char *sysfs_read_at(int dir, const char *attr);
 char *sysfs_link_at(int dir, const char *link);
 
+/* Is an error that of an ordinary user, who may not read all that root has written? */
+bool sysfs_is_forbidden(int err);
+
+/* All of a file that is no attribute, wherever it is; NULL with errno; empty if a NUL is
+ * in it. What is forbidden is not noted. */
+char *sysfs_read_file(const char *path);
+
 /* Reads one attribute of many directories in a child, ahead of who asks for the values.
  * In older kernels (lib/KERNEL.md) reading driver_override waits for the device lock,
  * beyond any signal, while a bind or unbind of that device is stuck. */

@@ -177,8 +177,9 @@ static void hear_death(const struct workers *workers, struct worker *worker)
 
 	tell_end(worker, &e);
 	if (e.status == STATUS_BROKEN)
-		error_hint(&e, "to put it back: vfio-bind release %s/%s",
-			   worker->dev->bus, worker->dev->name);
+		error_hint(&e, "to put it back: vfio-bind release %s%s/%s",
+			   workers->request->boot ? "--boot " : "", worker->dev->bus,
+			   worker->dev->name);
 	if (!resume(workers, worker, &e))
 		finish(workers, worker, &e);
 }

@@ -31,6 +31,7 @@ board-nogroup *
 board-nogroup-sanitized *
 pc-6.1-noiommu *
 pc-6.12-noiommu *
+pc-6.12-boot *
 host *
 host-sanitized *
 '
@@ -75,6 +76,7 @@ use_lane() {
 	case $lane in
 	host*) variables+=("VFIO_BIND=$build/vfio-bind") ;;
 	pc-6.1) variables+=(STRIDE=6) ;;
+	pc-6.12-boot) variables+=("COLDPLUGS=${COLDPLUGS:-1}") ;;
 	esac
 	# What make check-faults, or one of its tests, is run with.
 	for variable in FAULTS SEED SOAK; do

@@ -20,7 +20,7 @@ setup_file() {
 }
 
 # made_up: prints a vfio-bind with a machine's devices, some of each kind, for
-# list -nro COLUMN[,COLUMN] [--taken] [DEVICE].
+# list -nro COLUMN[,COLUMN] [--taken|--boot] [DEVICE].
 made_up() {
 	cat <<-'END'
 		#!/bin/bash
@@ -33,11 +33,11 @@ made_up() {
 		[[ $1 == list && $2 == -nro ]] || exit 2
 		columns=$3 taken='' device=''
 		for word in "${@:4}"; do
-			if [[ $word == --taken ]]; then taken=y; else device=$word; fi
+			if [[ $word == --* ]]; then taken=${word#--}; else device=$word; fi
 		done
-		while read -r bus name driver is_taken; do
+		while read -r bus name driver is; do
 			[[ $driver != - ]] || driver=''
-			if [[ $taken && ! $is_taken || $device && $device != "$name" ]]; then continue; fi
+			if [[ $taken && " $is " != *" $taken "* || $device && $device != "$name" ]]; then continue; fi
 			case $columns in
 			DEVICE) echo "$name" ;;
 			BUS) echo "$bus" ;;
@@ -48,12 +48,12 @@ made_up() {
 			esac
 		done <<-DEVICES
 			amba fff35000.rtc rtc-pl031
-			pci 0000:01:00.0 vfio-pci taken
+			pci 0000:01:00.0 vfio-pci taken boot
 			pci 0000:01:00.1 -
 			pci 0000:02:00.0 e1000e
 			platform fff50000.ethernet calxedaxgmac
 			platform fff51000.ethernet vfio-platform taken
-			spi spi0.0 spidev
+			spi spi0.0 spidev boot
 		DEVICES
 	END
 }
@@ -170,7 +170,8 @@ use_failing_program() {
 		offers "vfio-bind ${command:+$command }--" "${options[@]}"
 	done
 	offers 'vfio-bind pin --ti' --timeout=
-	offers 'vfio-bind pin --fo'
+	offers 'vfio-bind pin --fo' --force
+	offers 'vfio-bind list --fo'
 	offers 'vfio-bind --ver' --version
 
 	promise "devices, whose names have colons"
@@ -193,6 +194,8 @@ use_failing_program() {
 	offers 'vfio-bind release platform/' platform/fff51000.ethernet
 	offers 'vfio-bind release --all '
 	offers 'vfio-bind release -va '
+	offers 'vfio-bind release --boot ' 0000:01:00.0 spi0.0
+	offers 'vfio-bind release --boot --all '
 
 	promise "the second operand is a driver for the first"
 	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none
@@ -282,7 +285,8 @@ also_offered() {
 		offers "vfio-bind ${command:+$command }--" "${options[@]%=}"
 	done
 	offers 'vfio-bind pin --ti' --timeout
-	offers 'vfio-bind pin --fo'
+	offers 'vfio-bind pin --fo' --force
+	offers 'vfio-bind list --fo'
 
 	promise "devices, by name, bus or path"
 	offers 'vfio-bind list ' fff35000.rtc 0000:01:00.0 0000:01:00.1 0000:02:00.0 \
@@ -300,6 +304,8 @@ also_offered() {
 	offers 'vfio-bind release platform/' platform/fff51000.ethernet
 	offers 'vfio-bind release --all '
 	offers 'vfio-bind release -va '
+	offers 'vfio-bind release --boot ' 0000:01:00.0 spi0.0
+	offers 'vfio-bind release --boot --all '
 
 	promise "the second operand is a driver for the first"
 	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none

@@ -105,7 +105,11 @@ facts_of_man() {
 			sub(/-h, /, "", option)
 			owners = heading
 			first = 1
-			next
+			if (!match(option, /  +/))
+				next
+			# A short one has its text beside it.
+			$0 = " " substr(option, RSTART + RLENGTH)
+			option = substr(option, 1, RSTART - 1)
 		}
 		first && match($0, /^ +\([a-z, ]*\)/) {
 			owners = substr($0, RSTART, RLENGTH)

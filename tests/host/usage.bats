@@ -178,7 +178,8 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 	promise "an option that another command has"
 	misuse "unrecognized option '--taken'" pin --taken eth0
 	misuse "unrecognized option '--timeout=5'" list --timeout=5
-	misuse "unrecognized option '--force'" pin --force eth0
+	misuse "unrecognized option '--force'" list --force eth0
+	misuse "unrecognized option '--boot'" handoff --boot eth0
 	misuse "unrecognized option '--all'" handoff --all
 	misuse "unrecognized option '--reset=auto'" release --reset=auto eth0
 	misuse "unrecognized option '--driver=none'" release --driver=none eth0
@@ -230,6 +231,9 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 	misuse "DEVICE is missing" handoff
 	misuse "DEVICE is missing" handoff --driver=none
 	misuse "DEVICE is missing" release
+	misuse "DEVICE is missing" pin --boot
+	misuse "DEVICE is missing" release --boot
+	misuse "option '--boot' doesn't allow an argument" pin --boot=eth0
 	misuse "surplus operand: 'c'" pin -n a b c
 	misuse "surplus operand: 'c'; for several devices, name the driver with --driver" \
 		handoff -n a b c

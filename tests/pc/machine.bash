@@ -37,8 +37,11 @@ monitor=("info registers -a" "info lapic 0" "info lapic 1")
 #   00:17.0  USB, with a keyboard and a stick
 #   00:18.0  9p, whose share is called vb share, with a blank
 #   00:1f.*  q35's own: LPC, AHCI with a disk, SMBus
+#
+# and pc-6.12-boot has eight sister cards more, e1000e:
+#   00:13.0 to 00:13.7
 emulate() {
-	local disk iommu=on
+	local disk sister iommu=on
 	[[ $machine != *-noiommu ]] || iommu=off
 	for disk in ata own shared stick; do truncate -s 64M "$work/$disk"; done
 	command_line="console=ttyS0 intel_iommu=$iommu net.ifnames=0 ipv6.disable_ipv6=1 log_buf_len=4M"
@@ -63,6 +66,11 @@ emulate() {
 		-fsdev "synth,id=share" -device "virtio-9p-pci,fsdev=share,mount_tag=vb share,addr=18.0"
 		-device "ide-hd,bus=ide.0,drive=ata"
 		-netdev "user,restrict=on,id=net0" -netdev "user,restrict=on,id=net1")
+	if [[ $machine == *-boot ]]; then
+		for sister in {0..7}; do
+			emulator+=(-device "e1000e,romfile=,multifunction=on,addr=13.$sister")
+		done
+	fi
 	for disk in ata own shared stick; do
 		emulator+=(-drive "if=none,id=$disk,format=raw,cache=unsafe,file=$work/$disk")
 	done

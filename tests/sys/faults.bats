@@ -69,9 +69,20 @@ sweep() {
 	sweep release -n 00:10.0
 }
 
+@test "pin --boot and release --boot: a call that fails" {
+	link "$DRIVERS/nvme/module" /sys/module/nvme
+	folder /sys/module/nvme
+	echo live >/sys/module/nvme/initstate
+	sweep pin --boot -n nvme0n1
+	vfio-bind pin --boot 00:10.0
+	sweep pin --boot -n 00:10.0
+	sweep release --boot -n 00:10.0
+	sweep list --boot -o BOOT,DEVICE
+}
+
 @test "list: a call that fails" {
 	sweep list -b platform
-	sweep list -o +HOST,USE,ID,PF,VFS,RESET 00:05.1 00:10.0
+	sweep list -o +HOST,USE,BOOT,ID,PF,VFS,RESET 00:05.1 00:10.0
 }
 
 @test "a driver that cannot be told is not none" {
