@@ -99,7 +99,10 @@ fail_in_turn() {
 			}
 		done
 		# The run in which no call failed.
-		((status == 0))
+		((status == 0)) || {
+			echo "no call fails: status $status, it said: $output"
+			return 1
+		}
 		"$check"
 	done
 	echo "# vfio-bind $command: $points calls failed in turn" >&3

@@ -277,7 +277,7 @@ all_undone() {
 @test "a group: the undo of one member fails: status 4 for it, and the others are back" {
 	injected_run write EIO 1+ "$DRIVERS/ahci/bind" "$DRIVERS/vfio-pci/bind" -- \
 		handoff --force --group "$AHCI"
-	((status == 4))
+	((status == 4)) || { echo "status $status: $output" && return 1; }
 	says "putting it back failed: cannot bind to ahci: its probe failed: Input/output error"
 	names_state "$AHCI"
 	(($(grep -c "hint: to put it back: vfio-bind release $AHCI" <<<"$output") == 1))
