@@ -6,6 +6,7 @@
 #include "lib/boot.h"
 #include "lib/driver.h"
 #include "lib/group.h"
+#include "lib/lease.h"
 #include "lib/list.h"
 #include "lib/name.h"
 #include "lib/output.h"
@@ -23,6 +24,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #define PROGRAM "vfio-bind"
 
@@ -44,6 +48,10 @@ static mode_t arg_mode = -1;
 static bool arg_all, arg_boot, arg_dry_run, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static struct names arg_operands;
+static struct lease arg_lease; /* argv: NULL if no COMMAND is given */
+
+/* With a COMMAND, whose status is vfio-bind's, every failure of vfio-bind's own. */
+#define STATUS_OF_LEASE 125
 
 static struct boot_pins pins; /* as they were before, where they play a part */
 
@@ -66,12 +74,15 @@ static const struct command_line {
 	 "without DRIVER, or with 'none', no driver at all. The driver that has it now "
 	 "keeps it.",
 	 PIN, COMMAND_PIN, 1, 2},
-	{"handoff", "DEVICE [DRIVER]\n--driver=DRIVER DEVICE...",
+	{"handoff",
+	 "DEVICE [DRIVER] [-- COMMAND...]\n--driver=DRIVER DEVICE... [-- COMMAND...]",
 	 "move a device to a driver, VFIO's by default",
 	 "Move DEVICE to DRIVER, by default ('auto') the VFIO driver of its bus: flag "
 	 "it, unbind "
 	 "it, bind it, reset it, and verify. With 'none' it is left without a driver. "
-	 "What fails is undone.",
+	 "What fails is undone. With COMMAND: run it while it has all of the devices; "
+	 "when it has ended, and nobody holds them, release them. The status is its "
+	 "own, or 125.",
 	 HANDOFF, COMMAND_HANDOFF, 1, 2},
 	{"release", "DEVICE...\n--all", "put a device back to where it was",
 	 "Put each DEVICE back to the driver and the flag it had before vfio-bind first "
@@ -161,6 +172,16 @@ static void tell_warning(const struct device *dev, const struct error *e)
 	complain(dev->name, "warning: ", e);
 }
 
+static void tell_note(const struct device *dev, const struct error *e)
+{
+	complain(dev->name, "", e);
+}
+
+static void tell_failure(const struct error *e)
+{
+	fail(NULL, e);
+}
+
 static void tell_result(const struct device *dev, const struct error *e)
 {
 	if (e->status == STATUS_DONE)
@@ -190,6 +211,12 @@ static bool all_read(void)
 	return false;
 }
 
+/* The exit status for what vfio-bind itself has done. */
+static int own_status(void)
+{
+	return worst && arg_lease.argv ? STATUS_OF_LEASE : worst;
+}
+
 static int list_error; /* the errno of the list that could not be written; or 0 */
 
 /* Flush and close stdout. Returns an errno, or 0; also 0 when nothing was written there:
@@ -215,7 +242,7 @@ static void end_output(void)
 		return;
 	error_set(&e, STATUS_FAILED, "write error: %s", strerror(error));
 	fail(NULL, &e);
-	_exit(worst);
+	_exit(own_status());
 }
 
 /* With a standard fd closed, the next file opened would take its number. Open one there
@@ -223,8 +250,10 @@ static void end_output(void)
 static void open_standard_fds(void)
 {
 	for (int fd = 0; fd < 3; fd++) {
-		if (fcntl(fd, F_GETFD) < 0)
-			open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		arg_lease.closed |= 1U << fd;
+		open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 	}
 }
 
@@ -350,6 +379,50 @@ static void die_of(int signal_number)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* As who has run COMMAND without vfio-bind would see its end. */
+static int end_as_command(int status)
+{
+	static const struct rlimit none = {0, 0};
+
+	if (!WIFSIGNALED(status))
+		return WEXITSTATUS(status);
+	prctl(PR_SET_DUMPABLE, 0); /* one core is enough */
+	setrlimit(RLIMIT_CORE, &none);
+	die_of(WTERMSIG(status));
+	return 128 + WTERMSIG(status); /* process 1 of a namespace does not die of it */
+}
+
+/* All workers, and COMMAND, if it was started, have ended. */
+static int end_lease(int signal_number)
+{
+	int status = arg_lease.status;
+	_cleanup_free_ char *line =
+		WIFSIGNALED(status) ? format(PROGRAM ": COMMAND was killed by SIG%s\n",
+					     sigabbrev_np(WTERMSIG(status)))
+				    : format(PROGRAM ": COMMAND ended with status %d\n",
+					     WEXITSTATUS(status));
+
+	if (arg_lease.started && worst)
+		output_add(STDERR_FILENO, line);
+	if (signal_number && worst != STATUS_BROKEN && (worst || !arg_lease.started))
+		die_of(signal_number);
+	return worst || !arg_lease.started ? own_status() : end_as_command(status);
+}
+
+/* Look for COMMAND before anything is touched. Returns 0, or the exit status. */
+static int find_lease(void)
+{
+	struct error e, found;
+	int status = 0;
+
+	lease_begin(&arg_lease);
+	if (lease_find(&arg_lease, &status, &found) < 0) {
+		error_set(&e, STATUS_USAGE, "%s: nothing was touched", found.text);
+		fail(NULL, &e);
+	}
+	return status;
+}
+
 static void no_step_ended(void)
 {
 }
@@ -425,17 +498,22 @@ static int find_owner(void)
 
 static int run_changing(void)
 {
-	static const struct listener listener = {tell_step, tell_warning, tell_result};
-	_cleanup_devices_ struct devices devices = {0};
-	int signal_number;
+	static const struct listener listener = {tell_step, tell_warning, tell_note,
+						 tell_failure, tell_result};
+	_cleanup_devices_ struct devices devices = {0}, in_order = {0};
+	int signal_number, status;
 
 	if (geteuid() != 0 && !arg_dry_run) {
 		fprintf(stderr, PROGRAM ": this needs root; --dry-run and list do not\n");
-		return STATUS_USAGE;
+		worst = STATUS_USAGE;
+		return own_status();
 	}
-	arg_request.deadline = now() + (int64_t)(arg_timeout * SEC);
+	if (arg_lease.argv && (status = find_lease()))
+		return status;
+	arg_request.timeout = (int64_t)(arg_timeout * SEC);
+	arg_request.deadline = now() + arg_request.timeout;
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
-		return worst;
+		return own_status();
 	if (arg_all) {
 		arg_operands = all_operands();
 		all_read(); /* what could be read of it is released */
@@ -443,7 +521,12 @@ static int run_changing(void)
 	devices = find_operands(true);
 	if (!all_read() || !devices.n ||
 	    (worst && arg_request.command != COMMAND_RELEASE))
-		return worst;
+		return own_status();
+	for (size_t i = 0; i < devices.n; i++) {
+		struct device dev = device_copy(&devices.dev[i]);
+
+		devices_append(&in_order, &dev);
+	}
 	arg_request.pins = &pins;
 	if (arg_boot && arg_request.command == COMMAND_RELEASE && !end_pins(&devices))
 		return worst;
@@ -454,7 +537,13 @@ static int run_changing(void)
 	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);
 	arg_request.devices = &devices;
+	if (arg_lease.argv) {
+		arg_lease.devices = &in_order;
+		arg_request.lease = &arg_lease;
+	}
 	signal_number = worker_run(&arg_request, &listener);
+	if (arg_lease.argv)
+		return end_lease(signal_number);
 	if (pins_for_boot(&arg_request) && any_done)
 		tell_hint_of_boot();
 	if (signal_number && !any_done && worst != STATUS_BROKEN)
@@ -528,11 +617,27 @@ static void parse_mode(struct argp_state *state, const char *mode)
 	arg_mode = n;
 }
 
+/* What stands behind "--" is all COMMAND's. */
+static void parse_word(struct argp_state *state, const struct command_line *command,
+		       const char *word)
+{
+	if (!state->quoted || state->next <= state->quoted) {
+		names_add(&arg_operands, word);
+		return;
+	}
+	if (command->bit != HANDOFF)
+		misuse(state, "%s takes no COMMAND", command->name);
+	arg_lease.argv = &state->argv[state->next - 1];
+	state->next = state->argc;
+}
+
 /* All operands are known: check them, and make the request of them. */
 static void parse_operands(struct argp_state *state, const struct command_line *command)
 {
 	size_t max = arg_driver ? SIZE_MAX : command->max;
 
+	if (command->bit == HANDOFF && state->quoted && !arg_lease.argv)
+		misuse(state, "COMMAND is missing");
 	if (arg_all && arg_operands.n)
 		misuse(state, "--all takes no DEVICE");
 	if (!arg_all && arg_operands.n < command->min)
@@ -564,6 +669,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	const struct command_line *command = state->input;
 
+	/* An option that has lost its argument, in front of COMMAND. */
+	if (key != ARGP_KEY_ARG && streq(arg, "--"))
+		misuse(state, "'--' is no argument of an option");
 	switch (key) {
 	case 'b':
 		arg_list.bus = arg;
@@ -615,7 +723,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 		break;
 	case ARGP_KEY_ARG:
-		names_add(&arg_operands, arg);
+		parse_word(state, command, arg);
 		break;
 	case ARGP_KEY_END:
 		parse_operands(state, command);
@@ -671,7 +779,8 @@ static void parse_command_arguments(const struct command_line *command, int argc
 	}
 	argv[0] = name;
 	arg_request.command = command->command;
-	argp_parse(&argp, argc, argv, 0, NULL, (void *)command);
+	/* In order, or glibc would move "--" in front of all operands. */
+	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, (void *)command);
 }
 
 static const struct command_line *find_command(const char *name)
@@ -709,6 +818,21 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
+/* Where COMMAND begins: behind the first "--" after the command's name. Returns argc if
+ * there is none. */
+static int lease_begins_at(int argc, char **argv)
+{
+	int i = 1;
+
+	while (i < argc && *argv[i] == '-')
+		i++;
+	if (i < argc && !streq(argv[i], "handoff"))
+		return argc;
+	while (i < argc && !streq(argv[i], "--"))
+		i++;
+	return i + 1 < argc ? i + 1 : argc;
+}
+
 /* No name contains a control character, or what is no UTF-8; and in a message one could
  * forge anything on a terminal. */
 static bool has_unprintable(int argc, char **argv)
@@ -740,18 +864,24 @@ int main(int argc, char **argv)
 					 NULL};
 	static char name[] = PROGRAM;
 	const struct command_line *command = NULL;
+	int lease_at = lease_begins_at(argc, argv);
+	_cleanup_free_ char *format_of_help = copy(getenv("ARGP_HELP_FMT"));
 
 	open_standard_fds();
 	atexit(end_output);
-	argp_err_exit_status = STATUS_USAGE;
+	argp_err_exit_status = lease_at < argc ? STATUS_OF_LEASE : STATUS_USAGE;
 	/* Wide enough for argp's "Try ..." to stand on one line. What the environment
 	 * says is not obeyed: argp would complain of it, or print what cannot be read. */
 	setenv("ARGP_HELP_FMT", "no-dup-args-note,rmargin=84", 1);
-	if (has_unprintable(argc, argv))
-		return STATUS_USAGE;
+	if (has_unprintable(lease_at, argv))
+		return argp_err_exit_status;
 	if (argc > 0)
 		argv[0] = name;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &command);
+	if (format_of_help) /* COMMAND gets it as it was */
+		setenv("ARGP_HELP_FMT", format_of_help, 1);
+	else
+		unsetenv("ARGP_HELP_FMT");
 	if (arg_dry_run)
 		sysfs_dry_run();
 	return command->bit == LIST ? run_list() : run_changing();

@@ -404,6 +404,17 @@ static int make_step(const struct device *dev, const struct step *step,
 	return -EINVAL;
 }
 
+/* Only tell of the steps. */
+static int show_move(const struct device *dev, const struct binding *from,
+		     const struct binding *to, bool by_flag)
+{
+	struct plan plan = binding_plan(from, to, by_flag);
+
+	for (size_t i = 0; i < plan.n; i++)
+		step_write(dev, &plan.step[i]);
+	return 0;
+}
+
 /* Make the plan from where the device is. Returns 0 or -errno with @e. */
 static int move(const struct device *dev, const struct binding *to, bool by_flag,
 		const struct patience *patience, struct error *e)
@@ -416,10 +427,6 @@ static int move(const struct device *dev, const struct binding *to, bool by_flag
 		return -EIO;
 	plan = binding_plan(&from, to, by_flag);
 	for (size_t i = 0; i < plan.n && err == 0; i++) {
-		if (sysfs_is_dry_run()) {
-			step_write(dev, &plan.step[i]);
-			continue;
-		}
 		err = make_step(dev, &plan.step[i], patience, e);
 		if (err == 0)
 			err = give_up(patience, e);
@@ -427,12 +434,14 @@ static int move(const struct device *dev, const struct binding *to, bool by_flag
 	return err;
 }
 
-int binding_move(const struct device *dev, const struct binding *to,
-		 const struct patience *patience, struct error *e)
+int binding_move(const struct device *dev, const struct binding *from,
+		 const struct binding *to, const struct patience *patience,
+		 struct error *e)
 {
 	static const struct step unflag = {STEP_FLAG, NULL};
 	bool by_flag = driver_is_vfio(to->driver) || pci_binds_flagged_only(dev);
-	int err = move(dev, to, by_flag, patience, e);
+	int err = sysfs_is_dry_run() ? show_move(dev, from, to, by_flag)
+				     : move(dev, to, by_flag, patience, e);
 	_cleanup_free_ char *left = sysfs_link(dev->path, "driver");
 	struct error ignored;
 

@@ -52,11 +52,13 @@ bool binding_equal(const struct binding *a, const struct binding *b);
  * whose sriov_drivers_autoprobe is 0; and for a driver that has no id of it (ENODEV), but
  * had it all the same. A deferred probe (drivers/base/dd.c: EAGAIN from bind; EINVAL from
  * drivers_probe, while a supplier is missing or VFIO owns the group) is tried again until
- * the deadline. In a dry run the steps are only announced.
+ * the deadline. In a dry run the steps are only announced, as those that lead there @from
+ * where the device would be.
  *
  * Returns 0 or -1 with @e (STATUS_FAILED), the device left where it got to. */
-_must_check_ int binding_move(const struct device *dev, const struct binding *to,
-			      const struct patience *patience, struct error *e);
+_must_check_ int binding_move(const struct device *dev, const struct binding *from,
+			      const struct binding *to, const struct patience *patience,
+			      struct error *e);
 
 /* Why a device that is bound to @driver (NULL: none) cannot be reset; NULL: it can, as
  * far as is known before. */

@@ -206,19 +206,16 @@ static int is_free(struct job *job, struct error *e)
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(job->dev);
 	enum hold hold;
 
-	while ((hold = vfio_look(&nodes, &job->guard, e)) == HOLD_BY_USER) {
-		_cleanup_free_ char *all = vfio_holders(&nodes, getpid());
-		_cleanup_free_ char *strangers =
-			all ? vfio_holders(&nodes, getppid()) : NULL;
-		const char *reason = job->supervisor->given_up();
+	for (;;) {
+		_cleanup_free_ char *others = NULL;
+		const char *reason;
 
-		/* Only other workers of this command have the group open? Their guard
-		 * keeps VFIO users out for this worker, too, while they work; and in a
-		 * handoff they wait for this one before they let go. */
-		if (all && !strangers)
+		hold = vfio_look_past_workers(&nodes, &job->guard, &others, e);
+		if (hold != HOLD_BY_USER)
 			break;
+		reason = job->supervisor->given_up();
 		if (reason)
-			return vfio_refuse_held(job->dev, strangers, reason, e);
+			return vfio_refuse_held(job->dev, others, reason, e);
 		sleep_for(HOLDER_PAUSE);
 	}
 	if (sysfs_is_dry_run()) { /* it keeps nobody out */

@@ -30,6 +30,8 @@ static void job_clear(struct job *job)
 	cleanup_close(&job->lock);
 }
 
+#define _cleanup_job_ __attribute__((cleanup(job_clear)))
+
 /* --- where it goes ------------------------------------------------------------- */
 
 /* The VFIO driver that a VF of a PF that VFIO has is for, which is its home: the kernel
@@ -128,6 +130,8 @@ static int look(struct job *job, struct error *e)
 {
 	int found;
 
+	if (job->imagined)
+		return 0;
 	if (job->request->command != COMMAND_PIN && !sysfs_is_dry_run())
 		udev_watch_start(&job->watch, job->dev);
 	if (device_binding(job->dev, &job->from, e) < 0 || find_driver(job, e) < 0)
@@ -138,6 +142,21 @@ static int look(struct job *job, struct error *e)
 	job->has_record = found > 0;
 	job->to = target(job);
 	return 0;
+}
+
+/* In a dry run nothing has moved: make a release of it, as if the handoff had been. */
+static void imagine(struct job *release, const struct job *handoff)
+{
+	release->imagined = true;
+	release->from = (struct binding){copy(handoff->to.driver),
+					 copy(handoff->to.driver_override)};
+	release->has_record =
+		handoff->has_record || !binding_equal(&handoff->from, &handoff->to);
+	if (release->has_record)
+		release->record =
+			record_next(handoff->has_record ? &handoff->record : NULL,
+				    &handoff->from, &handoff->to);
+	release->to = target(release);
 }
 
 /* --- and back ------------------------------------------------------------------ */
@@ -197,7 +216,7 @@ static int move_back(const struct job *job, struct error *e)
 {
 	struct patience patience = {.deadline = job->request->deadline};
 
-	if (binding_move(job->dev, &job->from, &patience, e) < 0)
+	if (binding_move(job->dev, &job->to, &job->from, &patience, e) < 0)
 		return -1;
 	return is_as_it_was(job) ? 0
 				 : error_set(e, STATUS_FAILED, "it is not where it was");
@@ -376,7 +395,7 @@ static int go_or_undo(struct job *job, struct error *e)
 	if (!already_there) {
 		if (keep_record(job, e) < 0)
 			return -1;
-		if (binding_move(job->dev, &job->to, &patience, e) < 0)
+		if (binding_move(job->dev, &job->from, &job->to, &patience, e) < 0)
 			return undo(job, e);
 	}
 	/* The guard kept VFIO users out until here; the reset opens the group itself, and
@@ -442,7 +461,8 @@ static int go_home(struct job *job, struct error *e)
 	_cleanup_free_ char *state = NULL;
 	struct error why;
 
-	if ((is_at_home(job) || binding_move(job->dev, &job->to, &patience, e) == 0) &&
+	if ((is_at_home(job) ||
+	     binding_move(job->dev, &job->from, &job->to, &patience, e) == 0) &&
 	    sysfs_check_read(e) == 0 && check_there(job, e) == 0 &&
 	    record_remove(job->dev, e) == 0) {
 		if (job->to.driver == binding_any_driver && !sysfs_is_dry_run() &&
@@ -476,30 +496,75 @@ static int refuse(const struct supervisor *supervisor, struct error *e)
 			 supervisor->given_up());
 }
 
+/* The command, with the device locked. */
+static int change(struct job *job, struct error *e)
+{
+	int err = look(job, e);
+
+	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
+		return -1;
+	if (job->request->only_recorded && !job->has_record && !is_asked_for_as_pin(job))
+		return record_remove(job->dev,
+				     e); /* if there is one, it is not believed */
+	if (check_all(job, e) < 0)
+		return -1;
+	load_home_driver(job);
+	if (!job->supervisor->may_pass(PHASE_READY))
+		return refuse(job->supervisor, e);
+	return job->request->command == COMMAND_RELEASE ? go_home(job, e)
+							: go_or_undo(job, e);
+}
+
+/* Keep the device for COMMAND until the lease is over; then release it, still under the
+ * same lock: nobody gets it in between. */
+static int keep_and_release(const struct job *leased, struct error *e)
+{
+	struct request request = *leased->request;
+	_cleanup_job_ struct job job = {.dev = leased->dev,
+					.request = &request,
+					.lock = -1,
+					.guard = -1};
+
+	job.supervisor = leased->supervisor->keep(leased->dev, leased->lock);
+	request.command = COMMAND_RELEASE;
+	request.deadline = now() + request.timeout;
+	request.lease = NULL;
+	if (sysfs_is_dry_run())
+		imagine(&job, leased);
+	return change(&job, e);
+}
+
 int command_run(const struct device *dev, const struct request *request,
 		const struct supervisor *supervisor, struct error *e)
 {
-	__attribute__((cleanup(job_clear))) struct job job = {.dev = dev,
-							      .request = request,
-							      .supervisor = supervisor,
-							      .lock = -1,
-							      .guard = -1};
-	int err;
+	_cleanup_job_ struct job job = {.dev = dev,
+					.request = request,
+					.supervisor = supervisor,
+					.lock = -1,
+					.guard = -1};
 
 	if (record_lock(dev, &job.lock, e) < 0)
 		return -1;
 	if (!supervisor->may_pass(PHASE_LOCKED))
 		return refuse(supervisor, e);
-	err = look(&job, e);
-	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
+	if (change(&job, e) < 0)
 		return -1;
-	if (request->only_recorded && !job.has_record && !is_asked_for_as_pin(&job))
-		return record_remove(dev, e); /* if there is one, it is not believed */
-	if (check_all(&job, e) < 0)
+	if (!request->lease)
+		return 0;
+	udev_watch_end(&job.watch); /* the lease may take days */
+	return keep_and_release(&job, e);
+}
+
+int command_resume(const struct device *dev, const struct request *request,
+		   const struct supervisor *supervisor, struct error *e)
+{
+	_cleanup_job_ struct job job = {.dev = dev,
+					.request = request,
+					.supervisor = supervisor,
+					.lock = -1,
+					.guard = -1};
+
+	if (record_lock(dev, &job.lock, e) < 0)
 		return -1;
-	load_home_driver(&job);
-	if (!supervisor->may_pass(PHASE_READY))
-		return refuse(supervisor, e);
-	return request->command == COMMAND_RELEASE ? go_home(&job, e)
-						   : go_or_undo(&job, e);
+	return keep_and_release(&job, e);
 }

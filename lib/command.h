@@ -10,3 +10,8 @@
  * for as long as the kernel likes. */
 _must_check_ int command_run(const struct device *dev, const struct request *request,
 			     const struct supervisor *supervisor, struct error *e);
+
+/* Keep a device that another worker had for the request's lease, and was killed; and
+ * release it, as command_run() does at the end of a lease. */
+_must_check_ int command_resume(const struct device *dev, const struct request *request,
+				const struct supervisor *supervisor, struct error *e);

@@ -2,6 +2,7 @@
 /* What is asked of a device, and what is known of it on the way. */
 #pragma once
 
+#include "lease.h"
 #include "boot.h"
 #include "owner.h"
 #include "record.h"
@@ -24,6 +25,10 @@ struct request {
 	bool force;	  /* do not look whether the host uses the device, nor whether the
 			     driver is for it */
 	int64_t deadline; /* monotonic ns */
+	/* NULL: none. All devices or none, and they are released when COMMAND has ended,
+	 * with a deadline of its own: @timeout ns from then on. */
+	struct lease *lease;
+	int64_t timeout;
 	/* Who has nodes of the devices open, as the parent has seen it before it started
 	 * the workers; NULL: it has not looked. */
 	const struct holders *holders;
@@ -44,6 +49,8 @@ enum phase {
 	PHASE_VERIFIED, /* a handoff: now its nodes may be given to users, as no worker of
 			 its IOMMU group is to open them any more */
 	PHASE_DONE,	/* a pin or handoff: verified; after GO nothing is undone */
+	PHASE_OVER,	/* a lease: COMMAND has ended, and nobody holds the device; now it
+			   is released, and no GO is waited for any more */
 };
 
 /* Who supervises the command: in a worker, its parent. */
@@ -57,6 +64,9 @@ struct supervisor {
 	void (*warn)(const char *text);
 	/* These processes have the device's nodes open: an unbind may wait for them. */
 	void (*users)(const char *text);
+	/* Keep the device, whose @lock this worker has, until the lease is over. Returns
+	 * who supervises the release that follows: nobody can end that. */
+	const struct supervisor *(*keep)(const struct device *dev, int lock);
 };
 
 struct job {
@@ -69,6 +79,7 @@ struct job {
 	char *driver;	      /* that the user asks for; NULL: none */
 	struct record record; /* as the command found it */
 	bool has_record;
+	bool imagined;		 /* in a dry run: the three above are what would be */
 	bool pinned;		 /* a pin --boot: as it is already */
 	struct udev_watch watch; /* since before the first write */
 	struct given group_was, cdev_was;

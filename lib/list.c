@@ -119,6 +119,11 @@ static char *cell_holder(const struct row *row)
 	return text || row->all_seen ? text : copy("?");
 }
 
+static char *cell_lease(const struct row *row)
+{
+	return record_lease(&row->dev);
+}
+
 /* A pin that is not for the device that is there now, if one is, holds at no boot. */
 static char *cell_boot(const struct row *row)
 {
@@ -191,6 +196,7 @@ static const struct column {
 	{"USE", "its interfaces, disks and other nodes", cell_use, false, 0},
 	{"HOLDER", "processes that have it open, through VFIO or its host driver",
 	 cell_holder, false, 0},
+	{"LEASE", "COMMAND that it is leased to", cell_lease, false, 0},
 	{"BOOT", "driver it is pinned to at boot; with ?: it is another device now",
 	 cell_boot, false, 0},
 	{"ID", "PCI vendor and device id", cell_id, false, 0},

@@ -162,7 +162,19 @@ int record_lock(const struct device *dev, int *lock, struct error *e)
 	if (flock(*lock, LOCK_EX) < 0)
 		return error_set(e, STATUS_FAILED, "cannot lock %s: %s", path,
 				 strerror(errno));
+	IGNORE(ftruncate(*lock, 0)); /* what is there is of a lease that was killed */
 	return 0;
+}
+
+/* A line "PID NAME" in the lock's file. Nobody but root can write there; and it tells of
+ * a lease only while the lock is taken, by who has written it. */
+void record_set_lease(int lock, pid_t command, const char *name)
+{
+	_cleanup_free_ char *line = format("%d %s\n", command, name);
+	ssize_t n = pwrite(lock, line, strlen(line), 0);
+
+	if (n > 0)
+		IGNORE(ftruncate(lock, n));
 }
 
 int record_lock_boot(int64_t deadline, int *lock, struct error *e)
@@ -196,25 +208,62 @@ int record_open_group_lock(const char *number, struct error *e)
 	return open_lock(path, e);
 }
 
-char *record_lock_holder(const struct device *dev, pid_t except)
+/* The lease of a lock that is taken, from its file; a new string, or NULL. */
+static char *read_lease(int fd)
+{
+	char line[256] = "";
+	ssize_t n = pread(fd, line, sizeof(line) - 1, 0);
+	_cleanup_free_ char *comm = NULL;
+	int pid, name = 0;
+
+	line[n > 0 ? strcspn(line, "\n") : 0] = '\0';
+	if (sscanf(line, "%d %n", &pid, &name) != 1 || !name)
+		return NULL;
+	if (pid == 0)
+		return format("%s (ended)", line + name);
+	comm = sysfs_process_name(pid);
+	return comm ? copy(comm) : format("%s (pid %d)", line + name, pid);
+}
+
+/* Open the lock's file, if somebody has the lock. Returns the fd, or -1. */
+static int open_if_locked(const struct device *dev)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char *name;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+char *record_lock_holder(const struct device *dev, pid_t except)
+{
+	_cleanup_close_ int fd = sysfs_is_dry_run() ? -1 : open_if_locked(dev);
+	_cleanup_free_ char *lease = NULL, *who = NULL;
 	struct stat st;
 	pid_t pid;
 
-	if (sysfs_is_dry_run() || fd < 0 || fstat(fd, &st) < 0 ||
-	    flock(fd, LOCK_SH | LOCK_NB) == 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return NULL;
 	pid = lock_taker(&st);
-	if (pid == 0) /* of another PID namespace: /proc/locks does not show it */
-		return copy("another process");
-	if (pid < 0 || pid == except)
+	if (pid < 0 || (pid && pid == except))
 		return NULL;
-	name = sysfs_process_name(pid);
-	return name ? name
-		    : format("process %d, which has ended and left it to another", pid);
+	who = pid ? sysfs_process_name(pid)
+		  : copy("another process"); /* of another PID namespace: /proc/locks does
+						not show it */
+	if (!who)
+		who = format("process %d, which has ended and left it to another", pid);
+	lease = read_lease(fd);
+	return lease ? format("leased to %s by %s", lease, who)
+		     : format("locked by %s", who);
+}
+
+char *record_lease(const struct device *dev)
+{
+	_cleanup_close_ int fd = open_if_locked(dev);
+
+	return fd < 0 ? NULL : read_lease(fd);
 }
 
 /* Is it a record, and all of one? Every line has a key and a value, and ends. */

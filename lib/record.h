@@ -54,10 +54,19 @@ _must_check_ int record_lock_boot(int64_t deadline, int *lock, struct error *e);
  * Returns the fd, not locked yet, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_open_group_lock(const char *number, struct error *e);
 
-/* "COMMAND (pid N)" of the process that has the lock, if that is not @except, from
- * /proc/locks, or "another process" if it does not list one, or that the one that it
- * lists has ended; NULL: nobody, or /proc/locks cannot be read. */
+/* "locked by COMMAND (pid N)", of the process that has the lock, if that is not @except,
+ * from /proc/locks, or "... by another process" if it does not list one, or that the one
+ * that it lists has ended; if that process keeps the device for a lease, "leased to
+ * COMMAND (pid N) by ..."; NULL: nobody, or /proc/locks cannot be read. */
 char *record_lock_holder(const struct device *dev, pid_t except);
+
+/* For who has the @lock: it keeps the device for process @command (0: which has ended),
+ * that was called @name. */
+void record_set_lease(int lock, pid_t command, const char *name);
+
+/* Whom the device is leased to: "COMMAND (pid N)", or "COMMAND (ended)" if another
+ * process still holds it; NULL: nobody, or only root can know. */
+char *record_lease(const struct device *dev);
 
 /* Read the device's record. Returns 1 with @record to be cleared; 0: there is none, or
  * none to believe: the device was removed and added again since, or somebody else has

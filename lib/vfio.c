@@ -227,6 +227,19 @@ enum hold vfio_look(const struct vfio_nodes *nodes, int *guard, struct error *e)
 	return hold;
 }
 
+enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
+				 char **others, struct error *e)
+{
+	enum hold hold = vfio_look(nodes, guard, e);
+	_cleanup_free_ char *all = NULL;
+
+	if (hold != HOLD_BY_USER)
+		return hold;
+	all = vfio_holders(nodes, getpid());
+	*others = all ? vfio_holders(nodes, getppid()) : NULL;
+	return all && !*others ? HOLD_NONE : HOLD_BY_USER;
+}
+
 /* Has anybody it open but those that have a lock of ours? */
 static bool has_strangers(const struct vfio_nodes *nodes)
 {

@@ -59,7 +59,15 @@ enum hold {
  * why. An ordinary user, in a dry run, cannot see all: for him that is none. */
 enum hold vfio_look(const struct vfio_nodes *nodes, int *guard, struct error *e);
 
-/* The same, but wait for another vfio-bind, until @deadline (monotonic ns). */
+/* The same, but workers of this command do not count: their guard keeps VFIO users out
+ * for this worker, too, while they work; and in a handoff they wait for this one before
+ * they let go. HOLD_BY_USER: in *@others the others, a new string, or NULL if they cannot
+ * be seen. */
+enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
+				 char **others, struct error *e);
+
+/* The same as vfio_look(), but wait for another vfio-bind, until @deadline (monotonic
+ * ns). */
 enum hold vfio_await(const struct vfio_nodes *nodes, int64_t deadline, int *guard,
 		     struct error *e);
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "worker.h"
 #include "group.h"
+#include "lease.h"
+#include "message.h"
 #include "output.h"
 #include "record.h"
 #include "sysfs.h"
 #include "usage.h"
+#include "work.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,50 +29,8 @@
 /* Beside a socket for each worker, the parent has so many files open at once, at most:
  * the other end of a socket, and what it takes to look who holds a device. */
 #define SPARE_FDS 4
-
-/* A message that the kernel has no room for is sent again. */
-#define SEND_TRIES 50
-#define SEND_PAUSE (10 * MSEC)
-
-/* Messages of a worker to the parent. */
-enum what {
-	WHAT_PHASE, /* the worker has ended this phase, and waits for GO */
-	WHAT_STEP,  /* the worker is about to make the step in error.text */
-	WHAT_ENDED, /* the kernel has answered that step */
-	WHAT_WARNING,
-	WHAT_USERS, /* these processes use the device through its host driver */
-	WHAT_RESULT,
-};
-
-struct message {
-	enum what what;
-	enum phase phase;
-	struct error error;
-};
-
-#define GROUP_FAILED "another device of its IOMMU group cannot be taken"
-
-/* Words of the parent to a worker, one byte each. */
-#define GO 'g'
-#define STOP_INTERRUPTED 'i'
-#define STOP_TIMED_OUT 't'
-#define STOP_GROUP_FAILED 's'
-
-/* Send a message to the other end. Returns 0 or -errno; EPIPE: nobody hears any more. */
-static int transmit(int socket, const void *message, size_t size)
-{
-	int err = 0;
-
-	for (int i = 0; i < SEND_TRIES; i++) {
-		if (send(socket, message, size, MSG_NOSIGNAL) >= 0)
-			return 0;
-		err = errno;
-		if (err == EPIPE || err == ECONNRESET)
-			return -EPIPE;
-		sleep_for(SEND_PAUSE);
-	}
-	return -err;
-}
+/* For a lease: COMMAND's pidfd and both ends of its gate. */
+#define LEASE_FDS 3
 
 struct worker {
 	const struct device *dev;
@@ -89,6 +50,7 @@ struct worker {
 	bool left;	  /* the parent waits for the worker no longer */
 	bool finished;	  /* the user has been told how the worker ended */
 	bool failed;	  /* finished, and with an error */
+	bool resumed;	  /* it has taken a lease over from a worker that was killed */
 	bool in_step;	  /* the kernel has not answered the last step yet */
 	char step[sizeof(((struct error *)NULL)->text)]; /* the last step, as a line for a
 							    root shell */
@@ -100,124 +62,13 @@ struct workers {
 	size_t n;
 	const struct request *request;
 	const struct listener *listener;
-	int64_t deadline; /* monotonic ns: the request's, or when a signal came */
-	int interrupted;  /* the last signal that came, or 0 */
-	bool hurry;	  /* a second signal has come: the parent waits for no worker */
+	int64_t deadline;  /* monotonic ns: the request's, that of the release at the end
+			      of a lease, or when a signal came */
+	int interrupted;   /* the last signal that came, or 0 */
+	bool cannot_start; /* COMMAND: a worker does not know of it */
+	bool gate_is_closed; /* COMMAND of a lease waits for its start */
+	bool hurry; /* a second signal has come: the parent waits for no worker */
 };
-
-/* --- the child ----------------------------------------------------------------- */
-
-static int to_parent = -1;	/* the worker's end of the socket */
-static int64_t deadline;	/* monotonic ns */
-static const char *stop_reason; /* why this worker gives up; NULL: it does not */
-
-/* A worker whose parent hears no more goes on; may_pass() and given_up() see to that. One
- * that cannot send although the parent hears gives up, and ends with its status, of which
- * the parent hears otherwise. */
-static void say(const struct message *message)
-{
-	int err = transmit(to_parent, message, sizeof(*message));
-
-	if (err < 0 && err != -EPIPE && !stop_reason)
-		stop_reason = "its worker cannot be heard";
-}
-
-static void say_text(enum what what, const char *text)
-{
-	struct message message = {.what = what};
-
-	error_set(&message.error, STATUS_DONE, "%s", text);
-	say(&message);
-}
-
-static void say_step(const char *line)
-{
-	say_text(WHAT_STEP, line);
-}
-
-static void say_ended(void)
-{
-	say(&(struct message){.what = WHAT_ENDED});
-}
-
-static void say_warning(const char *text)
-{
-	say_text(WHAT_WARNING, text);
-}
-
-static void say_users(const char *text)
-{
-	say_text(WHAT_USERS, text);
-}
-
-/* Note why the parent tells this worker to stop; @word is any but GO. */
-static void hear_stop(char word)
-{
-	stop_reason = word == STOP_GROUP_FAILED ? GROUP_FAILED
-		      : word == STOP_TIMED_OUT	? "timed out"
-						: "interrupted";
-}
-
-static const char *given_up(void)
-{
-	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
-	ssize_t n;
-
-	if (stop_reason)
-		return stop_reason;
-	n = recv(to_parent, &word, 1, MSG_DONTWAIT);
-	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
-		hear_stop(word);
-	else if (now() >= deadline)
-		stop_reason = "timed out";
-	return stop_reason;
-}
-
-/* Tell the parent that this worker has ended the phase, and wait for GO, which comes when
- * all workers of the IOMMU group have. Meanwhile only the parent looks at the deadline:
- * else its GO could cross with a worker that has just given up. Until GO for PHASE_READY
- * nothing is written, and the kernel kills the worker when its parent dies; from then on
- * the worker outlives its parent. */
-static bool may_pass(enum phase phase)
-{
-	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
-
-	if (phase != PHASE_LOCKED && given_up())
-		return false;
-	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
-	if (stop_reason)
-		return false;
-	recv(to_parent, &word, 1, 0);
-	if (word != GO)
-		hear_stop(word);
-	else if (phase == PHASE_READY)
-		prctl(PR_SET_PDEATHSIG, 0);
-	/* With the lock, even a worker whose time is up goes on to the checks: they tell
-	 * who holds the device. */
-	return !stop_reason || (phase == PHASE_LOCKED && word == STOP_TIMED_OUT);
-}
-
-static void __attribute__((noreturn))
-work(const struct device *dev, const struct request *request, int socket)
-{
-	static const struct supervisor supervisor = {may_pass, given_up, say_warning,
-						     say_users};
-	static const struct sysfs_listener listener = {say_step, say_ended};
-	struct message result = {.what = WHAT_RESULT};
-	sigset_t all;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	to_parent = detach(socket);
-	deadline = request->deadline;
-	sysfs_listen(&listener);
-	if (command_run(dev, request, &supervisor, &result.error) == 0)
-		result.error = (struct error){0};
-	say(&result);
-	_exit(result.error.status);
-}
-
-/* --- the parent ---------------------------------------------------------------- */
 
 static void finish(const struct workers *workers, struct worker *worker,
 		   const struct error *result)
@@ -244,6 +95,60 @@ static void finish(const struct workers *workers, struct worker *worker,
 static bool may_have_written(const struct worker *worker)
 {
 	return worker->allowed >= PHASE_READY && !sysfs_is_dry_run();
+}
+
+/* Does the worker keep the device for COMMAND, or for who holds it after that? */
+static bool is_leased(const struct workers *workers, const struct worker *worker)
+{
+	return workers->request->lease && worker->allowed == PHASE_DONE &&
+	       !sysfs_is_dry_run();
+}
+
+static bool is_releasing(const struct workers *workers, const struct worker *worker)
+{
+	return workers->request->command == COMMAND_RELEASE ||
+	       worker->reached == PHASE_OVER;
+}
+
+/* Say GO to a worker, and what COMMAND is. Returns false if it cannot be told: it hears
+ * that nothing more comes. */
+static bool tell_of_command(const struct lease *lease, const struct worker *worker)
+{
+	for (int i = 0; i < SEND_TRIES; i++) {
+		if (lease_tell(lease, worker->socket, GO) == 0)
+			return true;
+		sleep_for(SEND_PAUSE);
+	}
+	shutdown(worker->socket, SHUT_WR);
+	return false;
+}
+
+static int start(struct worker *worker, const struct request *request, struct error *e);
+
+/* A worker of a lease was killed: another one takes over. Once, as what killed one may
+ * kill all. Returns whether there is one. */
+static bool resume(const struct workers *workers, struct worker *worker, struct error *e)
+{
+	struct error warning;
+
+	if (!workers->request->lease || worker->allowed < PHASE_DONE ||
+	    e->status != STATUS_BROKEN || worker->resumed || workers->interrupted)
+		return false;
+	close(worker->socket);
+	worker->socket = -1;
+	vfio_nodes_clear(&worker->nodes);
+	worker->resumed = true;
+	worker->allowed = PHASE_DONE;
+	worker->reached = PHASE_NONE;
+	worker->in_step = false;
+	worker->give_up_at = INT64_MAX;
+	if (start(worker, workers->request, e) < 0)
+		return false;
+	tell_of_command(workers->request->lease, worker);
+	error_set(&warning, STATUS_DONE, "%s: another one (pid %d) takes over the lease",
+		  e->text, worker->pid);
+	workers->listener->warning(worker->dev, &warning);
+	return true;
 }
 
 /* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD is
@@ -275,7 +180,33 @@ static void hear_death(const struct workers *workers, struct worker *worker)
 		error_hint(&e, "to put it back: vfio-bind release %s%s/%s",
 			   workers->request->boot ? "--boot " : "", worker->dev->bus,
 			   worker->dev->name);
-	finish(workers, worker, &e);
+	if (!resume(workers, worker, &e))
+		finish(workers, worker, &e);
+}
+
+static void hear_held(const struct workers *workers, struct worker *worker,
+		      const char *holders)
+{
+	struct error e;
+
+	free(worker->users);
+	worker->users = copy(holders);
+	error_set(&e, STATUS_DONE, "COMMAND has ended, but %s holds it: waiting",
+		  holders);
+	workers->listener->note(worker->dev, &e);
+}
+
+/* The release at the end of a lease has a time of its own. */
+static void hear_phase(struct workers *workers, struct worker *worker, enum phase phase)
+{
+	worker->reached = phase;
+	if (phase != PHASE_OVER)
+		return;
+	worker->allowed = phase;
+	if (workers->interrupted)
+		return;
+	workers->deadline = now() + workers->request->timeout;
+	worker->give_up_at = workers->deadline + GRACE;
 }
 
 static void hear_step(const struct workers *workers, struct worker *worker,
@@ -292,7 +223,7 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 }
 
 /* Take one message of the worker, and act on it. False: there is none now. */
-static bool hear(const struct workers *workers, struct worker *worker)
+static bool hear(struct workers *workers, struct worker *worker)
 {
 	struct message message;
 	ssize_t n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
@@ -311,7 +242,7 @@ static bool hear(const struct workers *workers, struct worker *worker)
 	}
 	switch (message.what) {
 	case WHAT_PHASE:
-		worker->reached = message.phase;
+		hear_phase(workers, worker, message.phase);
 		break;
 	case WHAT_STEP:
 		hear_step(workers, worker, message.error.text);
@@ -325,6 +256,9 @@ static bool hear(const struct workers *workers, struct worker *worker)
 	case WHAT_USERS:
 		free(worker->users);
 		worker->users = copy(message.error.text);
+		break;
+	case WHAT_HELD:
+		hear_held(workers, worker, message.error.text);
 		break;
 	case WHAT_RESULT:
 		reap(worker->pid); /* it has let its lock go before */
@@ -350,15 +284,26 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 			: NULL;
 
 	if (locker) {
-		error_set(e, STATUS_REFUSED, "%s: locked by %s%s", reason, locker, held);
-		error_hint(e, "try again when that process has ended; do not kill it");
+		error_set(e, STATUS_REFUSED, "%s: %s%s", reason, locker, held);
+		error_hint(e, starts_with(locker, "leased")
+				      ? "it is released when COMMAND of that "
+					"lease ends"
+				      : "try again when that process has ended; "
+					"do not "
+					"kill it");
+	} else if (is_leased(workers, worker)) {
+		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
+		error_hint(e,
+			   "it is released when that process ends; pid %d waits "
+			   "for it",
+			   worker->pid);
 	} else if (worker->in_step) {
 		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
 			  "%s: the kernel is not done with: %s", reason, worker->step);
 		error_end(e, "%s", held);
 		if (may_have_written(worker))
 			error_hint(e, "%s when it is; pid %d waits for it",
-				   workers->request->command == COMMAND_RELEASE
+				   is_releasing(workers, worker)
 					   ? "the release is completed"
 					   : "the device is put back",
 				   worker->pid);
@@ -376,7 +321,7 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 }
 
 /* Wait for the worker no longer: tell the user what is known of it. */
-static void leave(const struct workers *workers, struct worker *worker)
+static void leave(struct workers *workers, struct worker *worker)
 {
 	struct error e = {0};
 
@@ -403,11 +348,13 @@ static int start(struct worker *worker, const struct request *request, struct er
 	worker->nodes = vfio_nodes_of_group(worker->dev);
 	worker->pid = fork();
 	if (worker->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		/* The parent died before the prctl(). */
-		if (getppid() != parent_pid)
-			_exit(STATUS_FAILED);
-		work(worker->dev, request, sockets[1]);
+		if (!worker->resumed) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			/* The parent died before the prctl(). */
+			if (getppid() != parent_pid)
+				_exit(STATUS_FAILED);
+		}
+		work(worker->dev, request, worker->resumed, sockets[1]);
 	}
 	close(sockets[1]);
 	worker->socket = sockets[0];
@@ -416,49 +363,57 @@ static int start(struct worker *worker, const struct request *request, struct er
 	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
 
-/* --- groups -------------------------------------------------------------------- */
+/* --- groups and leases ---------------------------------------------------------- */
 
 static bool same_group(const struct worker *a, const struct worker *b)
 {
 	return a == b || (a->group && streq(a->group, b->group));
 }
 
-static bool group_failed(const struct workers *workers, const struct worker *worker)
+/* Do they get there both, or none? */
+static bool same_set(const struct workers *workers, const struct worker *a,
+		     const struct worker *b)
+{
+	return workers->request->lease || same_group(a, b);
+}
+
+static bool set_failed(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
-		if (same_group(&workers->worker[i], worker) && workers->worker[i].failed)
+		if (same_set(workers, &workers->worker[i], worker) &&
+		    workers->worker[i].failed && worker->allowed < PHASE_DONE)
 			return true;
 	}
 	return false;
 }
 
-/* The workers of one IOMMU group lock their devices one after the other, in order: else
- * each of two commands at the group could have a part of the locks. */
+/* The workers of one set lock their devices one after the other, in order: else
+ * each of two commands at the set could have a part of the locks. */
 static bool may_start(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; &workers->worker[i] != worker; i++) {
-		if (same_group(&workers->worker[i], worker) &&
+		if (same_set(workers, &workers->worker[i], worker) &&
 		    workers->worker[i].reached < PHASE_LOCKED)
 			return false;
 	}
 	return true;
 }
 
-/* May the parent say GO? Not before all workers of the IOMMU group have ended the phase,
+/* May the parent say GO? Not before all workers of the set have ended the phase,
  * nor when one is told to stop. */
 static bool may_go(const struct workers *workers, const struct worker *worker)
 {
 	for (size_t i = 0; i < workers->n; i++) {
 		const struct worker *other = &workers->worker[i];
 
-		if (!same_group(other, worker))
+		if (!same_set(workers, other, worker))
 			continue;
 		if (other->told_to_stop || other->reached < worker->reached)
 			return false;
 		/* The kernel lets one process open a group: its workers verify in turn.
 		 */
-		if (worker->reached == PHASE_MOVED && other->allowed == PHASE_MOVED &&
-		    other->reached == PHASE_MOVED)
+		if (same_group(other, worker) && worker->reached == PHASE_MOVED &&
+		    other->allowed == PHASE_MOVED && other->reached == PHASE_MOVED)
 			return false;
 	}
 	return true;
@@ -467,16 +422,63 @@ static bool may_go(const struct workers *workers, const struct worker *worker)
 /* Tell the worker. One that cannot be told hears that nothing more comes, and stops. */
 static void tell(const struct worker *worker, char word)
 {
-	if (transmit(worker->socket, &word, 1) < 0)
+	if (message_send(worker->socket, &word, 1) < 0)
 		shutdown(worker->socket, SHUT_WR);
 }
 
 static void tell_stop(struct worker *worker, char word)
 {
-	if (worker->socket < 0 || worker->allowed == PHASE_DONE)
+	if (worker->socket < 0 || worker->allowed >= PHASE_DONE)
 		return;
 	tell(worker, word);
 	worker->told_to_stop = true;
+}
+
+/* All devices of the lease are ready. COMMAND waits at its gate until each worker
+ * knows it: whoever is killed then, they see its end. */
+static int lease_to_command(struct workers *workers, struct error *e)
+{
+	struct lease *lease = workers->request->lease;
+
+	if (!sysfs_is_dry_run() && lease_fork(lease, e) < 0)
+		return -1;
+	for (size_t i = 0; i < workers->n; i++) {
+		struct worker *worker = &workers->worker[i];
+
+		worker->allowed = PHASE_DONE;
+		worker->give_up_at = INT64_MAX;
+		if (sysfs_is_dry_run()) {
+			tell(worker, GO);
+			continue;
+		}
+		vfio_nodes_clear(&worker->nodes);
+		worker->nodes = vfio_nodes_of_group(worker->dev);
+		if (!tell_of_command(lease, worker) && !workers->cannot_start) {
+			workers->cannot_start = true;
+			error_set(e, STATUS_FAILED,
+				  "cannot start COMMAND: a worker "
+				  "cannot be told");
+			workers->listener->failure(e);
+		}
+	}
+	workers->deadline = INT64_MAX;
+	workers->gate_is_closed = !sysfs_is_dry_run();
+	return 0;
+}
+
+/* Should there be no COMMAND to go on with, all devices go back. */
+static void begin_lease(struct workers *workers)
+{
+	_cleanup_free_ char *line = lease_line(workers->request->lease);
+	struct error e;
+
+	if (lease_to_command(workers, &e) == 0) {
+		workers->listener->step(line);
+		return;
+	}
+	workers->listener->failure(&e);
+	for (size_t i = 0; i < workers->n; i++)
+		tell_stop(&workers->worker[i], STOP_NO_COMMAND);
 }
 
 /* Start each worker, say GO to it or tell it to stop, if it is time for that. */
@@ -486,17 +488,18 @@ static void advance(struct workers *workers)
 
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
-		bool failed = group_failed(workers, worker);
+		bool failed = set_failed(workers, worker);
 		struct error e;
 
 		if (worker->finished)
 			continue;
 		if (failed && !worker->pid) {
-			error_set(&e, STATUS_REFUSED,
-				  GROUP_FAILED ": nothing was touched");
+			error_set(&e, STATUS_REFUSED, "%s: nothing was touched",
+				  workers->request->lease ? LEASE_FAILED : GROUP_FAILED);
 			finish(workers, worker, &e);
 		} else if (failed && !worker->told_to_stop) {
-			tell_stop(worker, STOP_GROUP_FAILED);
+			tell_stop(worker, workers->request->lease ? STOP_LEASE_FAILED
+								  : STOP_GROUP_FAILED);
 		} else if (!worker->pid && may_start(workers, worker)) {
 			if (start(worker, workers->request, &e) < 0) {
 				finish(workers, worker, &e);
@@ -504,6 +507,10 @@ static void advance(struct workers *workers)
 			}
 		} else if (worker->reached > worker->allowed && !worker->told_to_stop &&
 			   may_go(workers, worker)) {
+			if (workers->request->lease && worker->reached == PHASE_DONE) {
+				begin_lease(workers);
+				return;
+			}
 			worker->allowed = worker->reached;
 			tell(worker, GO);
 		}
@@ -514,16 +521,18 @@ static void advance(struct workers *workers)
 
 /* --- the wait ------------------------------------------------------------------ */
 
-/* Returns an fd to read the signals to stop from. They stay blocked until vfio-bind ends:
- * one that comes too late to stop anything must not hide what was done. A signal that
- * vfio-bind was started with as ignored stays ignored. */
-static int stop_signals(void)
+/* Returns an fd to read the signals to stop from; in a lease, all that are
+ * forwarded to COMMAND. They stay blocked until vfio-bind ends: one that comes
+ * too late to stop anything must not hide what was done. A signal that vfio-bind
+ * was started with as ignored stays ignored. */
+static int stop_signals(const struct request *request)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+	size_t n = ARRAY_SIZE(signals) - (request->lease ? 0 : 2);
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct sigaction action;
 
 		if (sigaction(signals[i], NULL, &action) == 0 &&
@@ -532,13 +541,6 @@ static int stop_signals(void)
 	}
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-static int read_signal(int fd)
-{
-	struct signalfd_siginfo info;
-
-	return read(fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
 /* Tell all workers to stop; on a second signal, wait for them no longer. */
@@ -559,13 +561,17 @@ static void interrupt(struct workers *workers, int signal)
 	}
 }
 
-/* Wait for a message, a signal, a reader, or until the time of a worker is up. Returns
- * the signal or 0. */
-static int wait_for_news(const struct workers *workers, int signals)
+/* More would be too much for a time_t of 32 bits. */
+#define LONGEST_WAIT (1000 * SEC)
+
+/* Wait for a message, a signal, a reader, COMMAND's end, or until the time of a
+ * worker is up. */
+static void wait_for_news(const struct workers *workers, int signals)
 {
+	const struct lease *lease = workers->request->lease;
 	size_t n = 0;
-	struct pollfd *fds = calloc(workers->n + 1 + OUTPUTS, sizeof(*fds));
-	int64_t until = INT64_MAX, wait;
+	struct pollfd *fds = calloc(workers->n + 2 + OUTPUTS, sizeof(*fds));
+	int64_t until = now() + LONGEST_WAIT, wait;
 	struct timespec timeout;
 
 	if (!fds)
@@ -580,13 +586,40 @@ static int wait_for_news(const struct workers *workers, int signals)
 			until = worker->give_up_at;
 	}
 	fds[n++] = (struct pollfd){.fd = signals, .events = POLLIN};
+	if (lease && lease->running)
+		fds[n++] = (struct pollfd){.fd = lease->pidfd, .events = POLLIN};
 	output_poll(&fds[n]);
 	wait = until > now() ? until - now() : 0;
 	timeout = (struct timespec){.tv_sec = wait / SEC, .tv_nsec = wait % SEC};
 	ppoll(fds, n + OUTPUTS, &timeout, NULL);
 	free(fds);
 	output_write();
-	return read_signal(signals);
+}
+
+/* Act on the signals that have come: COMMAND gets them while it runs. */
+static void take_signals(struct workers *workers, int signals)
+{
+	const struct lease *lease = workers->request->lease;
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof(info)) == sizeof(info)) {
+		if (lease && lease->started && lease->running)
+			lease_forward(lease, &info);
+		else
+			interrupt(workers, (int)info.ssi_signo);
+	}
+}
+
+/* COMMAND can start, unless a signal has come before it was forked, which only
+ * the parent got. */
+static void open_gate(struct workers *workers, int signals)
+{
+	if (!workers->gate_is_closed)
+		return;
+	workers->gate_is_closed = false;
+	take_signals(workers, signals);
+	lease_open(workers->request->lease,
+		   !workers->interrupted && !workers->cannot_start);
 }
 
 static bool all_finished(const struct workers *workers)
@@ -600,10 +633,12 @@ static bool all_finished(const struct workers *workers)
 
 /* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
  * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
-static void give_up(const struct workers *workers, struct worker *worker)
+static void give_up(struct workers *workers, struct worker *worker)
 {
 	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
-	bool stuck = may_have_written(worker) ? worker->in_step : !waits;
+	bool stuck = is_leased(workers, worker) ? true
+		     : may_have_written(worker) ? worker->in_step
+						: !waits;
 
 	if (!stuck && !worker->given_grace && !workers->hurry) {
 		tell_stop(worker, STOP_TIMED_OUT);
@@ -664,7 +699,9 @@ static struct workers make_workers(const struct request *request,
  * the others wait for them. */
 static int check_fds(const struct workers *workers, int signals, struct error *e)
 {
-	size_t wanted = workers->n + SPARE_FDS, n = 0;
+	size_t wanted =
+		workers->n + SPARE_FDS + (workers->request->lease ? LEASE_FDS : 0);
+	size_t n = 0;
 	int *fds = calloc(wanted, sizeof(*fds));
 
 	if (!fds)
@@ -677,7 +714,8 @@ static int check_fds(const struct workers *workers, int signals, struct error *e
 	if (n == wanted)
 		return 0;
 	error_set(e, STATUS_REFUSED,
-		  "too few files can be open for %zu devices at once: nothing was "
+		  "too few files can be open for %zu devices at once: nothing "
+		  "was "
 		  "touched",
 		  workers->n);
 	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
@@ -693,15 +731,18 @@ static int check_processes(struct error *e)
 	/* The last is not there before the first child is. */
 	if ((self && atoi(self) != getpid()) || (own && !streq(own, workers))) {
 		error_set(e, STATUS_REFUSED,
-			  "/proc or its workers would be of another PID namespace: "
+			  "/proc or its workers would be of another PID "
+			  "namespace: "
 			  "nothing was touched");
 		return error_hint(e, "unshare needs --fork and --mount-proc");
 	}
 	if (getpid() == 1 && !sysfs_is_dry_run()) {
 		error_set(e, STATUS_REFUSED,
-			  "it would be the init of a PID namespace, which ends only when "
+			  "it would be the init of a PID namespace, which ends "
+			  "only when "
 			  "its workers do, and kills them: nothing was touched");
-		return error_hint(e, "start it from another process there, that stays");
+		return error_hint(e, "start it from another process there, that "
+				     "stays");
 	}
 	return 0;
 }
@@ -716,10 +757,10 @@ static void refuse_all(const struct workers *workers, const struct error *e)
 /* One round: hear what is new, and act on it. */
 static void go_on(struct workers *workers, int signals)
 {
-	int signal = wait_for_news(workers, signals);
-
-	if (signal)
-		interrupt(workers, signal);
+	wait_for_news(workers, signals);
+	take_signals(workers, signals);
+	if (workers->request->lease)
+		lease_look(workers->request->lease);
 	for (size_t i = 0; i < workers->n; i++) {
 		struct worker *worker = &workers->worker[i];
 
@@ -729,6 +770,7 @@ static void go_on(struct workers *workers, int signals)
 			give_up(workers, worker);
 	}
 	advance(workers);
+	open_gate(workers, signals);
 }
 
 int worker_run(const struct request *request, const struct listener *listener)
@@ -736,7 +778,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 	_cleanup_holders_ struct holders holders = {0};
 	struct request all = *request;
 	struct workers workers = make_workers(&all, listener);
-	_cleanup_close_ int signals = stop_signals();
+	_cleanup_close_ int signals = stop_signals(request);
 	struct error e;
 
 	if (check_processes(&e) < 0 || check_fds(&workers, signals, &e) < 0) {
@@ -746,7 +788,7 @@ int worker_run(const struct request *request, const struct listener *listener)
 			all.holders = &holders;
 		advance(&workers);
 	}
-	while (!all_finished(&workers))
+	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);
 	/* A signal that comes now ends this wait alone. */
 	output_finish(workers.deadline, signals);

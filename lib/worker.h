@@ -10,6 +10,8 @@
 struct listener {
 	void (*step)(const char *line); /* a line for a root shell */
 	void (*warning)(const struct device *dev, const struct error *e);
+	void (*note)(const struct device *dev, const struct error *e);
+	void (*failure)(const struct error *e); /* of no single device */
 	void (*result)(const struct device *dev,
 		       const struct error *e); /* once for each device */
 };
@@ -18,6 +20,8 @@ struct listener {
  * (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too. In a handoff, the devices of one
  * IOMMU group all get there, or all go back. What the listener has given to output_add()
  * is written until the deadline.
+ * In a lease, COMMAND runs as soon as all devices are there; a signal is forwarded to it
+ * then, and ends the wait only before it has started and after its end.
  * Returns that signal's number, or 0: one that came while a worker was still at work. The
  * four stay blocked: what comes later changes nothing, and must not hide what was done.
  */

@@ -33,6 +33,7 @@ sweep_defaults() {
 	before=at_home
 	after=release_works
 	options=() # of the commands
+	behind=()  # the device: "--" and the COMMAND of a lease
 	group=()   # all that go with the swept device; it alone, if there are none
 	child=net  # what the host driver makes below its device, if anything
 	by_flag='' # the host driver gets the device only while that is flagged for it
@@ -85,7 +86,7 @@ sane() {
 		in_state "$member" "$host" "$flag_at_home" || in_state "$member" "$host" "$TARGET" ||
 			in_state "$member" none "$TARGET" || in_state "$member" "$TARGET" "$TARGET" ||
 			# A release clears the flag right before it binds, and then sets the old one.
-			{ [[ $command == release && ! $by_flag ]] && { in_state "$member" none "(null)" ||
+			{ [[ ($command == release || ${behind[*]}) && ! $by_flag ]] && { in_state "$member" none "(null)" ||
 				in_state "$member" "$host" "(null)"; }; } ||
 			# Or it has the host driver's from before the unbind until after the bind.
 			{ [[ $command == release && $by_flag ]] && {
@@ -123,7 +124,7 @@ counted() {
 	local calls=$BATS_TEST_TMPDIR/calls.$name word process changes others
 	echo "vfio-bind $command ${options[*]} $device, its calls counted:"
 	"$before" || return
-	kill-at count vfio-bind "$command" "${options[@]}" "$device" >"$calls" || return
+	kill-at count vfio-bind "$command" "${options[@]}" "$device" "${behind[@]}" >"$calls" || return
 	"$after" || return
 	while read -r word process changes others what; do
 		[[ $word == calls ]] || continue
@@ -144,8 +145,8 @@ attempt() {
 	local status=0
 	echo "vfio-bind $command ${options[*]} $device, killed at $kind $call of process $process:"
 	"$before" || { echo "$before: status $?" && return 2; }
-	kill-at "$process" "$kind" "$call" vfio-bind "$command" "${options[@]}" "$device" ||
-		status=$?
+	kill-at "$process" "$kind" "$call" vfio-bind "$command" "${options[@]}" "$device" \
+		"${behind[@]}" || status=$?
 	((status <= 1)) || echo "kill-at: status $status"
 	sane || return 2
 	"$after" || { echo "$after: status $?" && return 2; }

@@ -213,6 +213,10 @@ use_failing_program() {
 		offers "vfio-bind handoff $word fff35000.rtc spi0.0 0000:02" 02:00.0
 	done
 
+	promise "behind -- it is COMMAND, completed as such"
+	offers 'vfio-bind handoff 0000:01:00.0 -- vfio-bind rel' release
+	offers 'vfio-bind handoff --driver=none -v 0000:01:00.0 spi0.0 -- vfio-bind list --ta' --taken
+
 	promise "the drivers of --driver are those of the buses that there are"
 	local drivers=(vfio-{amba,pci,platform,spi})
 	offers 'vfio-bind handoff --driver=' auto none "${drivers[@]}"

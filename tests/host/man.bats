@@ -71,7 +71,7 @@ facts_of_man() {
 		}
 		function synopsis(   i, word) {
 			print "synopsis of " $2
-			while (match($0, /[ \[]--?[A-Za-z-]+/)) {
+			while (match($0, /[ \[]--?[A-Za-z][A-Za-z-]*/)) {
 				word = substr($0, RSTART + 1, RLENGTH - 1)
 				$0 = substr($0, RSTART + RLENGTH)
 				if (word ~ /^--/)
@@ -194,7 +194,7 @@ matches() {
 	matches '^ +[#$] vfio-bind (.*)' "$text"$'\n'"$readme"
 	for command in "${found[@]}"; do
 		# shellcheck disable=SC2086
-		vfio_bind $command --help
+		vfio_bind ${command%% -- *} --help
 		if [[ $status != 0 || $output != "Usage: "* ]]; then
 			echo "vfio-bind $command: status $status: $output"
 			return 1
@@ -216,7 +216,7 @@ matches() {
 	known=$(cat "$BATS_FILE_TMPDIR"/help-*)
 	# those in backquotes, and those of a call of the program
 	options=$(awk '
-		/vfio-bind (list|pin|handoff|release) / { gsub(/ --/, "`--") }
+		/vfio-bind (list|pin|handoff|release) / { sub(/ -- .*/, ""); gsub(/ --/, "`--") }
 		{
 			while (match($0, /`--[a-z-]+/)) {
 				print substr($0, RSTART + 1, RLENGTH - 1)
@@ -227,6 +227,14 @@ matches() {
 	for option in $options; do
 		[[ $known =~ \ "$option"[\ =$'\n'] ]] || { echo "$option" && return 1; }
 	done
+
+	promise "the unit of systemd is one that systemd takes"
+	# Of programs that are there.
+	sed -n '/As a unit of systemd:/,/TimeoutStopSec=/{/As a unit/d; s/^ *//; p}' "$BATS_FILE_TMPDIR/man" |
+		sed 's,/usr/[a-z]*/[a-z0-9_-]*,/bin/true,' >"$BATS_TEST_TMPDIR/guest.service"
+	grep -q '^ExecStart=/bin/true handoff .* -- ' "$BATS_TEST_TMPDIR/guest.service"
+	run systemd-analyze verify --man=no "$BATS_TEST_TMPDIR/guest.service"
+	[[ $status == 0 && ! $output ]] || { echo "$output" && return 1; }
 
 	promise "the licence is there, and each source names it"
 	grep -q 'GNU LESSER GENERAL PUBLIC LICENSE' "$HERE/LICENSE"

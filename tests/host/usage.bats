@@ -161,7 +161,7 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 }
 
 @test "a command line that is refused, and why" {
-	local command seconds when columns length name
+	local command words seconds when columns length name=''
 
 	promise "an unknown command or option, or none"
 	misuse "COMMAND is missing"
@@ -197,6 +197,34 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 	promise "two formats at once"
 	misuse "--json and --raw exclude each other" list --json --raw
 	misuse "--json and --raw exclude each other" list -rJ
+
+	promise "a COMMAND that is missing, or that no command but handoff takes"
+	misuse "COMMAND is missing" handoff nix --
+	for command in list pin release; do
+		misuse "$command takes no COMMAND" "$command" nix -- true
+		misuse "$command takes no COMMAND" "$command" -- true
+	done
+	misuse "'--' is no argument of an option" pin -t -- nix
+	# With one, the status is 125.
+	for words in "--bogus" "-d" "-t 0 nix" "--reset=x nix" "" "a b c" "-d x"; do
+		# shellcheck disable=SC2086
+		vfio_bind handoff $words -- true -n
+		[[ $status == 125 && ! $output && ${stderr_lines[0]} == "vfio-bind"*": "* ]]
+	done
+	vfio_bind handoff -n nix -- true
+	[[ $status == 125 && $stderr == "vfio-bind: nix: no such device" ]]
+	call as_user "$program" handoff nix -- true
+	[[ $status == 125 && $stderr == "vfio-bind: this needs root; --dry-run and list do not" ]]
+
+	promise "what is behind -- is COMMAND's, whatever it is"
+	vfio_bind handoff -n nix -- true $'a\nb' --bogus -- -d
+	[[ $status == 125 && $stderr == "vfio-bind: nix: no such device" ]]
+	vfio_bind -- handoff -n nix -- true $'a\nb'
+	[[ $status == 125 && $stderr == "vfio-bind: nix: no such device" ]]
+	vfio_bind handoff -n $'a\nb' -- true
+	[[ $status == 125 && $stderr == "vfio-bind: control character in 'a?b'" ]]
+	vfio_bind handoff -n nix -- "$name/nix"
+	[[ $status == 127 && $stderr == "vfio-bind: /nix: command not found: nothing was touched" ]]
 
 	promise "missing and surplus operands"
 	misuse "DEVICE is missing" pin

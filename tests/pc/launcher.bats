@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The launcher script of the README, as it stands there, with a real QEMU and a VF.
+# The launchers of the README, as they stand there, with a real QEMU and a VF.
 
 load ../helpers
 
@@ -18,8 +18,9 @@ teardown_file() {
 
 setup() {
 	monitor=$BATS_TEST_TMPDIR/monitor
-	vmm=(qemu-system-x86_64 -M "q35,accel=tcg" -m 64 -nodefaults -display none -serial none
-		-monitor "unix:$monitor,server,wait=off" -device "vfio-pci,host=${VF#*/}")
+	arguments=(-M "q35,accel=tcg" -m 64 -nodefaults -display none -serial none
+		-monitor "unix:$monitor,server,wait=off")
+	vmm=(qemu-system-x86_64 "${arguments[@]}" -device "vfio-pci,host=${VF#*/}")
 	driver_is "$VF" nvme || bind_vf "$VF"
 }
 
@@ -29,9 +30,10 @@ teardown() {
 	vfio-bind release "$VF"
 }
 
-# start_guest: the VMM has the device, and is ready for signals when its monitor answers.
+# start_guest COMMAND...: the VMM has the device, and is ready for signals when its monitor
+# answers.
 start_guest() {
-	in_background "$launch" "${VF#*/}" "${vmm[@]}"
+	in_background "$@"
 	until_true "$LIMIT" device_is "$VF" vfio-pci vfio-pci >/dev/null
 	until_true "$LIMIT" is_held
 	until_true "$LIMIT" tell "info status"
@@ -39,6 +41,10 @@ start_guest() {
 
 is_held() {
 	[[ $(vfio-bind list -nro HOLDER "$VF") == qemu-system-x86* ]]
+}
+
+vf_is_home() {
+	is_home "$VF" nvme >/dev/null
 }
 
 # tell COMMAND: the VMM's monitor, and wait until that is done.
@@ -56,13 +62,16 @@ for command in (sys.argv[2], None):
 }
 
 @test "while a VMM has the VF, nobody else gets it; it ends, and the VF is home" {
-	start_guest
-	vfio_bind 3 release -t 1 "$VF"
-	says "0000:00:05.1: timed out: held by qemu-system-x86 (pid $(pgrep qemu))"
-	vfio_bind 3 handoff -t 1 "$VF"
-	says "held by qemu-system-x86 (pid $(pgrep qemu))"
-	vfio_bind 3 handoff -t 1 "$VF" none
-	says "held by qemu-system-x86 (pid $(pgrep qemu))"
+	local by command
+	start_guest vfio-bind handoff "$VF" -- "${vmm[@]}"
+	by="leased to qemu-system-x86 (pid $(pgrep qemu)) by vfio-bind (pid $(pgrep -P "$pid" -x vfio-bind))"
+	for command in release handoff; do
+		vfio_bind 3 "$command" -t 1 "$VF"
+		says "0000:00:05.1: timed out: $by"
+	done
+	vfio_bind 3 release -t 1 --all
+	says "$by"
+	[[ $(vfio-bind list -no LEASE "$VF") == "qemu-system-x86 (pid $(pgrep qemu))" ]]
 	device_is "$VF" vfio-pci vfio-pci
 	tell quit
 	ended "$pid" 0
@@ -70,16 +79,37 @@ for command in (sys.argv[2], None):
 }
 
 @test "the VMM is killed: the VF is home" {
-	start_guest
+	start_guest vfio-bind handoff "$VF" -- "${vmm[@]}"
 	pkill -KILL qemu
 	ended "$pid" 137
 	is_home "$VF" nvme
 }
 
 @test "the launcher is told to end: the VMM ends, and the VF is home" {
-	start_guest
+	start_guest "$launch" "${VF#*/}" "${arguments[@]}"
 	kill -TERM "$pid"
 	ended "$pid" 0 # QEMU ends well when it is told to
 	is_home "$VF" nvme
 	run ! pgrep qemu
+}
+
+@test "vfio-bind is killed: the VMM goes on, and when it ends the VF is home" {
+	start_guest "$launch" "${VF#*/}" "${arguments[@]}"
+	kill -KILL "$pid"
+	ended "$pid" 137
+	tell "info status"
+	vfio_bind 3 release -t 1 "$VF"
+	says "leased to qemu-system-x86 (pid $(pgrep qemu)) by vfio-bind (pid "
+	tell quit
+	until_true 10 vf_is_home
+}
+
+@test "the VMM daemonizes: the lease goes on until it ends" {
+	start_guest vfio-bind handoff "$VF" -- "${vmm[@]}" -daemonize
+	until_true "$LIMIT" grep -q ": waiting" "$BATS_TEST_TMPDIR/said.$pid"
+	[[ $(<"$BATS_TEST_TMPDIR/said.$pid") == *"0000:00:05.1: COMMAND has ended, but qemu-system-x86 (pid $(pgrep qemu)) holds it: waiting" ]]
+	device_is "$VF" vfio-pci vfio-pci
+	tell quit
+	ended "$pid" 0
+	is_home "$VF" nvme
 }

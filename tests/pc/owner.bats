@@ -39,7 +39,7 @@ teardown() {
 udev() {
 	mkdir -p /run/udev/rules.d
 	printf '%s\n' "$@" >/run/udev/rules.d/99-vb.rules
-	/usr/lib/systemd/systemd-udevd --daemon
+	/usr/lib/systemd/systemd-udevd --daemon 3>&- # bats would wait for it
 }
 
 # node_is NODE TEXT: its owner and mode are.

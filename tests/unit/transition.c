@@ -344,7 +344,8 @@ enum { KILLED = -1 };
 /* Run it on the world, with the fault. Returns its status, or KILLED. */
 static int run(enum command command, const char *driver, struct error *e)
 {
-	static const struct supervisor supervisor = {may_pass, given_up, warn, NULL};
+	static const struct supervisor supervisor = {may_pass, given_up, warn, NULL,
+						     NULL};
 	static char bus[] = "pci", name[] = "0000:00:12.0",
 		    path[] = "/sys/devices/pci0000:00/0000:00:12.0";
 	static const struct device dev = {bus, name, path};

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "work.h"
+#include "command.h"
+#include "lease.h"
+#include "message.h"
+#include "sysfs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <syslog.h>
+
+static int to_parent = -1;	/* the worker's end of the socket */
+static int64_t deadline;	/* monotonic ns */
+static const char *stop_reason; /* why this worker gives up; NULL: it does not */
+static struct lessee lessee = {-1, 0};
+static const char *command; /* of the lease: its name */
+
+/* Returns 0, or -EPIPE if the parent hears no more: the worker goes on then; may_pass()
+ * and given_up() see to that. One that cannot send although the parent hears gives up,
+ * and ends with its status, of which the parent hears otherwise. */
+static int say(const struct message *message)
+{
+	int err = message_send(to_parent, message, sizeof(*message));
+
+	if (err < 0 && err != -EPIPE && !stop_reason)
+		stop_reason = "its worker cannot be heard";
+	return err;
+}
+
+static void say_text(enum what what, const char *text)
+{
+	struct message message = {.what = what};
+
+	error_set(&message.error, STATUS_DONE, "%s", text);
+	say(&message);
+}
+
+static void say_step(const char *line)
+{
+	say_text(WHAT_STEP, line);
+}
+
+static void say_ended(void)
+{
+	say(&(struct message){.what = WHAT_ENDED});
+}
+
+static void say_warning(const char *text)
+{
+	say_text(WHAT_WARNING, text);
+}
+
+static void say_users(const char *text)
+{
+	say_text(WHAT_USERS, text);
+}
+
+static void say_held(const char *holders)
+{
+	say_text(WHAT_HELD, holders);
+}
+
+/* Note why the parent tells this worker to stop; @word is any but GO. */
+static void hear_stop(char word)
+{
+	stop_reason = word == STOP_GROUP_FAILED	  ? GROUP_FAILED
+		      : word == STOP_LEASE_FAILED ? LEASE_FAILED
+		      : word == STOP_NO_COMMAND	  ? "COMMAND cannot be started"
+		      : word == STOP_TIMED_OUT	  ? "timed out"
+						  : "interrupted";
+}
+
+static const char *given_up(void)
+{
+	char word = STOP_INTERRUPTED; /* also when the parent has closed its end */
+	ssize_t n;
+
+	if (stop_reason)
+		return stop_reason;
+	n = recv(to_parent, &word, 1, MSG_DONTWAIT);
+	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+		hear_stop(word);
+	else if (now() >= deadline)
+		stop_reason = "timed out";
+	return stop_reason;
+}
+
+/* Tell the parent that this worker has ended the phase, and wait for GO, which comes when
+ * all workers of the IOMMU group have. Meanwhile only the parent looks at the deadline:
+ * else its GO could cross with a worker that has just given up. Until GO for PHASE_READY
+ * nothing is written, and the kernel kills the worker when its parent dies; from then on
+ * the worker outlives its parent. */
+static bool may_pass(enum phase phase)
+{
+	char word;
+
+	if (phase != PHASE_LOCKED && given_up())
+		return false;
+	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
+	if (stop_reason)
+		return false;
+	word = lease_hear(to_parent, &lessee);
+	if (word != GO) /* also when the parent has closed its end */
+		hear_stop(word);
+	else if (phase == PHASE_READY)
+		prctl(PR_SET_PDEATHSIG, 0);
+	/* With the lock, even a worker whose time is up goes on to the checks: they tell
+	 * who holds the device. */
+	return !stop_reason || (phase == PHASE_LOCKED && word == STOP_TIMED_OUT);
+}
+
+static bool pass(enum phase phase)
+{
+	(void)phase;
+	return true;
+}
+
+static const char *never_given_up(void)
+{
+	return NULL;
+}
+
+static const struct supervisor *keep(const struct device *dev, int lock)
+{
+	static const struct supervisor of_release = {pass, never_given_up, say_warning,
+						     say_users, NULL};
+
+	if (!sysfs_is_dry_run())
+		lease_keep(dev, lock, &lessee, command, say_held);
+	say(&(struct message){.what = WHAT_PHASE, .phase = PHASE_OVER});
+	return &of_release;
+}
+
+/* Nobody else is left to be told how it has ended. */
+static void tell_log(const struct device *dev, const struct error *e)
+{
+	openlog("vfio-bind", LOG_PID, LOG_DAEMON);
+	if (e->status == STATUS_DONE)
+		syslog(LOG_NOTICE, "%s: released", dev->name);
+	else
+		syslog(e->status == STATUS_BROKEN ? LOG_ERR : LOG_NOTICE, "%s: %s%s%s",
+		       dev->name, e->text, *e->hint ? "; " : "", e->hint);
+}
+
+void work(const struct device *dev, const struct request *request, bool resumes,
+	  int socket)
+{
+	static const struct supervisor supervisor = {may_pass, given_up, say_warning,
+						     say_users, keep};
+	static const struct sysfs_listener listener = {say_step, say_ended};
+	struct message result = {.what = WHAT_RESULT};
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	to_parent = detach(socket);
+	deadline = request->deadline;
+	command = request->lease ? request->lease->argv[0] : NULL;
+	sysfs_listen(&listener);
+	if (resumes)
+		lease_hear(to_parent, &lessee);
+	if ((resumes ? command_resume : command_run)(dev, request, &supervisor,
+						     &result.error) == 0)
+		result.error = (struct error){0};
+	if (say(&result) == -EPIPE)
+		tell_log(dev, &result.error);
+	_exit(result.error.status);
+}
