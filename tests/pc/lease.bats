@@ -140,8 +140,8 @@ held() {
 @test "COMMAND has left a process that holds the device: the lease goes on until it ends" {
 	in_background "${lease[@]}" sh -c "$leaving; exit 3"
 	held
-	until_true 20 test -s "$BATS_TEST_TMPDIR/said.$pid"
-	[[ $(<"$BATS_TEST_TMPDIR/said.$pid") == "vfio-bind: 0000:00:12.0: COMMAND has ended, but vfio-open (pid $user_pid) holds it: waiting" ]]
+	until_true 20 grep -qxF "vfio-bind: 0000:00:12.0: COMMAND has ended, but vfio-open (pid $user_pid) holds it: waiting" \
+		"$BATS_TEST_TMPDIR/said.$pid"
 	[[ $(vfio-bind list -no LEASE "$PCI_NIC") == "sh (ended)" ]]
 	device_is "$PCI_NIC" vfio-pci vfio-pci
 	kill "$user_pid"
