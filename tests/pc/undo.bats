@@ -275,8 +275,16 @@ all_undone() {
 }
 
 @test "a group: the undo of one member fails: status 4 for it, and the others are back" {
+	local lock
+	# Nobody is bound before this one is unbound: so it has a way back that can fail.
+	vfio_bind 0 release "$AHCI" # makes the folder
+	exec {lock}>"/run/vfio-bind/lock/iommu_group:$(group_of "$AHCI")"
+	flock "$lock"
+	{ until_true 20 driver_is "$AHCI" none && flock -u "$lock"; } 3>&- &
 	injected_run write EIO 1+ "$DRIVERS/ahci/bind" "$DRIVERS/vfio-pci/bind" -- \
 		handoff --force --group "$AHCI"
+	wait $!
+	exec {lock}>&-
 	((status == 4)) || { echo "status $status: $output" && return 1; }
 	says "putting it back failed: cannot bind to ahci: its probe failed: Input/output error"
 	names_state "$AHCI"

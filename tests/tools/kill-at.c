@@ -364,8 +364,11 @@ static bool is_entry(pid_t pid, int status, struct __ptrace_syscall_info *info)
 	if (WSTOPSIG(status) != (SIGTRAP | 0x80) &&
 	    status >> 8 != (SIGTRAP | (PTRACE_EVENT_SECCOMP << 8)))
 		return false;
-	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(*info), info) < 0)
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(*info), info) < 0) {
+		if (errno == ESRCH) /* it was killed meanwhile */
+			return false;
 		die("PTRACE_GET_SYSCALL_INFO");
+	}
 	/* Of both, number and arguments are at the same place. */
 	return info->op == PTRACE_SYSCALL_INFO_ENTRY ||
 	       info->op == PTRACE_SYSCALL_INFO_SECCOMP;
