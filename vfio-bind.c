@@ -665,13 +665,9 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		       arg_driver);
 }
 
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+/* Those that list alone has. */
+static error_t parse_list_option(int key, char *arg, struct argp_state *state)
 {
-	const struct command_line *command = state->input;
-
-	/* An option that has lost its argument, in front of COMMAND. */
-	if (key != ARGP_KEY_ARG && streq(arg, "--"))
-		misuse(state, "'--' is no argument of an option");
 	switch (key) {
 	case 'b':
 		arg_list.bus = arg;
@@ -686,6 +682,20 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_TAKEN:
 		arg_list.taken = true;
 		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	const struct command_line *command = state->input;
+
+	/* An option that has lost its argument, in front of COMMAND. */
+	if (key != ARGP_KEY_ARG && streq(arg, "--"))
+		misuse(state, "'--' is no argument of an option");
+	switch (key) {
 	case KEY_BOOT:
 		arg_boot = arg_list.boot = arg_request.boot = true;
 		break;
@@ -729,7 +739,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		parse_operands(state, command);
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_list_option(key, arg, state);
 	}
 	return 0;
 }
