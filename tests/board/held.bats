@@ -119,6 +119,7 @@ holds() {
 	until_true 10 pgrep -x sleep
 	vfio_bind 3 release -t 0.2 vbtest.0
 	says "vbtest.0: timed out: held by bash (pid $(pgrep -P "$pid")), sleep (pid $(pgrep -x sleep))"
+	pkill -KILL -P "$pid" # unshare itself does not listen
 	end_background
 	vfio_bind 0 release vbtest.0
 }
