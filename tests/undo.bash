@@ -70,7 +70,7 @@ injected_run() {
 		shift
 	done
 	ASAN_OPTIONS=detect_leaks=0 run timeout --foreground "$LIMIT" \
-		taskset 1 strace -f -qqq -o "$log" "${on[@]}" -e trace="$call" \
+		taskset 1 strace -f --seccomp-bpf -qqq -o "$log" "${on[@]}" -e trace="$call" \
 		-e inject="$call:error=$error:when=$when" vfio-bind "${@:2}"
 	injected=$(grep INJECTED "$log") || :
 }
