@@ -132,7 +132,7 @@ counted() {
 		role[process]=$what
 		[[ $process == 1 || $what == looks ]] || workers=$((workers + 1))
 		processes=$process
-		((least && least < others)) || least=$others
+		((others == 0 || (least && least < others))) || least=$others
 	done <"$calls"
 	((workers == ${#members[@]})) || {
 		echo "$workers workers, and not one for each of ${members[*]}"
@@ -157,6 +157,7 @@ attempt() {
 # it goes on until the process has ended by itself, so that it was killed at each.
 sweep_calls() {
 	local every=$stride all=${made["$process $kind"]} sure first call status=0 here=0
+	((all)) || return 0 # one that was ended before it made any
 	# What it makes for sure. How often it asks for news varies, or what others are at, or a
 	# module that is still being loaded; and with a group, how often it is its turn.
 	sure=$((${#members[@]} == 1 ? all - all / 10 : (all + 1) / 2))
