@@ -155,17 +155,21 @@ wrong() {
 	wrongs+=("$1")
 }
 
-# lines_of MEMBER: sets line, the error that was said of it, and hint; empty: none.
+# lines_of MEMBER: sets line, the error that was said of it, and hint, right below it; empty:
+# none.
 lines_of() {
-	local text
+	local text mine=''
 	line='' hint=''
 	for text in "${said[@]}"; do
 		if [[ $text == "vfio-bind: ${1#*/}: warning: "* ]]; then
 			continue
 		elif [[ $text == "vfio-bind: ${1#*/}: "* ]]; then
-			line=${text#"vfio-bind: ${1#*/}: "} hint=''
-		elif [[ $text == "vfio-bind: hint: "* && $line && ! $hint ]]; then
-			hint=${text#"vfio-bind: hint: "}
+			line=${text#"vfio-bind: ${1#*/}: "} hint='' mine=1
+		elif [[ $text == "vfio-bind: hint: "* ]]; then
+			[[ ! $mine ]] || hint=${text#"vfio-bind: hint: "}
+			mine=''
+		else
+			mine=''
 		fi
 	done
 }
