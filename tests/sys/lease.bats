@@ -79,7 +79,8 @@ ended() {
 
 at_home() { home >/dev/null; }
 is_gone() { [[ ! -d /proc/$1 ]]; }
-nobody_works() { ! pgrep -x vfio-bind >/dev/null; }
+# Those of other tests that run meanwhile are in other mount namespaces.
+nobody_works() { ! pgrep --ns $$ --nslist mnt -x vfio-bind >/dev/null; }
 
 # worker: prints the pid of the one who has the lock.
 worker() {
@@ -89,7 +90,7 @@ worker() {
 
 teardown() {
 	[[ ! ${command-} ]] || kill -KILL "$command" 2>/dev/null || :
-	pkill -KILL -x sleep || :
+	pkill --ns $$ --nslist mnt -KILL -x sleep || :
 	rm -f "$MADE_UP/dev/vfio/devices/vfio0"
 	let_go
 	await nobody_works
@@ -533,7 +534,7 @@ start_vf() {
 
 waits_for_holder() {
 	await test -s "$MADE_UP/output"
-	holder=$(pgrep -x sleep)
+	holder=$(pgrep --ns $$ --nslist mnt -x sleep)
 	[[ $(<"$MADE_UP/output") == "vfio-bind: 0000:00:05.2: COMMAND has ended, but sleep (pid $holder) holds it: waiting" ]]
 }
 
@@ -555,7 +556,7 @@ waits_for_holder() {
 	kill -INT "$lessor"
 	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)
 vfio-bind: hint: it is released when that process ends; pid "
-	by=$(pgrep -x vfio-bind)
+	by=$(pgrep --ns $$ --nslist mnt -x vfio-bind)
 	[[ $output == *"pid $by waits for it
 vfio-bind: COMMAND ended with status 3" ]]
 	kill "$holder"
