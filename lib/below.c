@@ -43,9 +43,7 @@ static void add_node(struct below *below, const char *path, dev_t number)
 			    .file.number = number};
 
 	node.file.type = streq(node.subsystem, "block") ? S_IFBLK : S_IFCHR;
-	below->node = reallocarray(below->node, below->n + 1, sizeof(node));
-	if (!below->node)
-		abort();
+	below->node = with_room(below->node, below->n, sizeof(node));
 	below->node[below->n++] = node;
 }
 

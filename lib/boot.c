@@ -42,9 +42,7 @@ void boot_pins_clear(struct boot_pins *pins)
 /* Add @pin, which is taken. */
 static void append_pin(struct boot_pins *pins, struct boot_pin pin)
 {
-	pins->pin = reallocarray(pins->pin, pins->n + 1, sizeof(*pins->pin));
-	if (!pins->pin)
-		abort();
+	pins->pin = with_room(pins->pin, pins->n, sizeof(*pins->pin));
 	pins->pin[pins->n++] = pin;
 }
 

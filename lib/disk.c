@@ -27,9 +27,7 @@ struct table {
 
 static void add(struct table *table, struct use use)
 {
-	table->use = reallocarray(table->use, table->n + 1, sizeof(use));
-	if (!table->use)
-		abort();
+	table->use = with_room(table->use, table->n, sizeof(use));
 	table->use[table->n++] = use;
 }
 

@@ -27,9 +27,7 @@
 
 void file_ids_add(struct file_ids *files, struct file_id file)
 {
-	files->file = reallocarray(files->file, files->n + 1, sizeof(file));
-	if (!files->file)
-		abort();
+	files->file = with_room(files->file, files->n, sizeof(file));
 	files->file[files->n++] = file;
 }
 
@@ -398,9 +396,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 
 static void add_holder(struct holders *holders, const struct holder *holder)
 {
-	holders->holder = reallocarray(holders->holder, holders->n + 1, sizeof(*holder));
-	if (!holders->holder)
-		abort();
+	holders->holder = with_room(holders->holder, holders->n, sizeof(*holder));
 	holders->holder[holders->n++] = *holder;
 }
 

@@ -136,10 +136,7 @@ static int links_of(const struct netns *ns, struct links *links, struct error *e
 	if (ask(ns, &view, message, &answer, e) < 0)
 		return -1;
 	for (const struct nlmsghdr *m = NULL; (m = answer_next(&answer, m));) {
-		links->link =
-			reallocarray(links->link, links->n + 1, sizeof(*links->link));
-		if (!links->link)
-			abort();
+		links->link = with_room(links->link, links->n, sizeof(*links->link));
 		links->link[links->n++] = link_of(ns, m);
 	}
 	return 0;

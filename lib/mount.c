@@ -83,9 +83,7 @@ int mounts_read(struct mounts *mounts)
 			err = -EBADMSG;
 			break;
 		}
-		mounts->mount = reallocarray(mounts->mount, mounts->n + 1, sizeof(mount));
-		if (!mounts->mount)
-			abort();
+		mounts->mount = with_room(mounts->mount, mounts->n, sizeof(mount));
 		mounts->mount[mounts->n++] = mount;
 	}
 	if (err == 0)

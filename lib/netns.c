@@ -47,9 +47,7 @@ static void add(struct netns_list *list, ino_t inode, char *path, char *where)
 
 	if (has(list, inode))
 		return;
-	list->ns = reallocarray(list->ns, list->n + 1, sizeof(*list->ns));
-	if (!list->ns)
-		abort();
+	list->ns = with_room(list->ns, list->n, sizeof(*list->ns));
 	list->ns[list->n++] = (struct netns){inode, copy(path), copy(where)};
 }
 

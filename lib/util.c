@@ -61,11 +61,18 @@ char *shell_quoted(const char *word)
 	return quoted;
 }
 
+void *with_room(void *array, size_t n, size_t size)
+{
+	void *larger = reallocarray(array, n + 1, size);
+
+	if (!larger)
+		abort();
+	return larger;
+}
+
 void names_add(struct names *names, const char *name)
 {
-	names->name = reallocarray(names->name, names->n + 1, sizeof(*names->name));
-	if (!names->name)
-		abort();
+	names->name = with_room(names->name, names->n, sizeof(*names->name));
 	names->name[names->n++] = copy(name);
 }
 
