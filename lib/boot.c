@@ -52,11 +52,6 @@ static struct boot_pin pin_copy(const struct boot_pin *pin)
 				 copy(pin->module)};
 }
 
-static char *device_text(const struct device *dev)
-{
-	return format("%s/%s", dev->bus, dev->name);
-}
-
 static size_t find(const struct boot_pins *pins, const char *device)
 {
 	size_t i = 0;
@@ -80,23 +75,11 @@ bool boot_fits(const struct boot_pin *pin, const char *modalias)
 	       (modalias && fnmatch(pin->guard, modalias, 0) == 0);
 }
 
-struct device boot_device(const struct boot_pin *pin)
-{
-	const char *slash = strchr(pin->device, '/');
-	int bus = (int)(slash - pin->device);
-
-	return (struct device){
-		.bus = format("%.*s", bus, pin->device),
-		.name = copy(slash + 1),
-		.path = format("/sys/bus/%.*s/devices/%s", bus, pin->device, slash + 1),
-	};
-}
-
 bool boot_find_name(const struct boot_pins *pins, const char *name, struct device *dev)
 {
 	for (size_t i = 0; i < pins->n; i++) {
 		if (name_means(name, pins->pin[i].device)) {
-			*dev = boot_device(&pins->pin[i]);
+			*dev = device_called(pins->pin[i].device);
 			return true;
 		}
 	}
@@ -135,14 +118,7 @@ static char *module_of(const char *bus, const char *driver)
 	if (streq(driver, DRIVER_NONE))
 		return NULL;
 	module = sysfs_link(dir, "module");
-	if (module || sysfs_has(drivers, driver))
-		return module;
-	module = copy(driver);
-	for (char *c = module; *c; c++) {
-		if (*c == '-')
-			*c = '_';
-	}
-	return module;
+	return module || sysfs_has(drivers, driver) ? module : driver_folded(driver);
 }
 
 static struct boot_pin pin_of(const struct device *dev, const char *driver)

@@ -32,10 +32,7 @@ const struct boot_pin *boot_find(const struct boot_pins *pins, const struct devi
 /* Is a device with this @modalias (NULL: without one) the one that was pinned? */
 bool boot_fits(const struct boot_pin *pin, const char *modalias);
 
-/* The pin's device, to be cleared. Its path is below /sys/bus: it may be absent. */
-struct device boot_device(const struct boot_pin *pin);
-
-/* The device that @name means, as above. Returns false if none is pinned. */
+/* The device that @name means, as device_called(). Returns false if none is pinned. */
 bool boot_find_name(const struct boot_pins *pins, const char *name, struct device *dev);
 
 /* Can the device be pinned to @driver at boot? Returns 1: it is already; 0: it can; or -1

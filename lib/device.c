@@ -120,6 +120,23 @@ void device_clear(struct device *dev)
 	*dev = (struct device){0};
 }
 
+struct device device_called(const char *text)
+{
+	int bus = (int)strcspn(text, "/");
+	const char *name = text + bus + 1;
+
+	return (struct device){
+		.bus = format("%.*s", bus, text),
+		.name = copy(name),
+		.path = format("/sys/bus/%.*s/devices/%s", bus, text, name),
+	};
+}
+
+char *device_text(const struct device *dev)
+{
+	return format("%s/%s", dev->bus, dev->name);
+}
+
 bool device_same(const struct device *a, const struct device *b)
 {
 	return streq(a->path, b->path);

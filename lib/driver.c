@@ -114,8 +114,7 @@ static int load_all(const struct modules *modules)
 	return result;
 }
 
-/* @name with its separators folded, as module names are compared. */
-static char *folded(const char *name)
+char *driver_folded(const char *name)
 {
 	char *result = copy(name);
 
@@ -130,11 +129,11 @@ char *driver_registered(const char *bus, const char *name)
 {
 	_cleanup_free_ char *dir = format("/sys/bus/%s/drivers", bus);
 	_cleanup_names_ struct names drivers = sysfs_names(dir, "");
-	_cleanup_free_ char *wanted = folded(name);
+	_cleanup_free_ char *wanted = driver_folded(name);
 	char *found = NULL;
 
 	for (size_t i = 0; i < drivers.n; i++) {
-		_cleanup_free_ char *driver = folded(drivers.name[i]);
+		_cleanup_free_ char *driver = driver_folded(drivers.name[i]);
 
 		if (streq(drivers.name[i], name)) {
 			free(found);

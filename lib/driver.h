@@ -46,6 +46,9 @@ bool driver_is_vfio(const char *driver);
  * (driver_managed_dma)? */
 bool driver_is_harmless(const char *driver);
 
+/* @name with its separators folded, as module names are compared; a new string. */
+char *driver_folded(const char *name);
+
 /* Is the driver there, and no module that was loaded? */
 bool driver_is_built_in(const char *bus, const char *driver);
 

@@ -531,7 +531,7 @@ static void add_all(struct devices *devices, const struct names *buses,
 			add_bus(devices, buses->name[i]);
 	}
 	for (size_t i = 0; options->boot && i < pins->n; i++) {
-		struct device dev = boot_device(&pins->pin[i]);
+		struct device dev = device_called(pins->pin[i].device);
 
 		if (sysfs_has(dev.path, ""))
 			device_clear(&dev);

@@ -318,8 +318,7 @@ static int say_ambiguous(const char *name, const struct devices *found, struct e
 	_cleanup_free_ char *list = NULL;
 
 	for (size_t i = 0; i < found->n; i++) {
-		_cleanup_free_ char *one =
-			format("%s/%s", found->dev[i].bus, found->dev[i].name);
+		_cleanup_free_ char *one = device_text(&found->dev[i]);
 
 		names_add(&names, one);
 	}

@@ -385,11 +385,9 @@ struct names record_list(void)
 /* Is the device, BUS/NAME, there? */
 static bool is_there(const char *name)
 {
-	_cleanup_free_ char *bus = format("%.*s", (int)strcspn(name, "/"), name);
-	_cleanup_free_ char *path =
-		format("/sys/bus/%s/devices/%s", bus, name + strlen(bus) + 1);
+	_cleanup_device_ struct device dev = device_called(name);
 
-	return access(path, F_OK) == 0;
+	return access(dev.path, F_OK) == 0;
 }
 
 bool record_has_met(const char *name)
