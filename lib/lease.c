@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -217,52 +216,6 @@ void lease_forward(const struct lease *lease, const struct signalfd_siginfo *inf
 {
 	if (info->ssi_code <= 0) /* SI_USER, SI_QUEUE, SI_TKILL */
 		kill(lease->pid, info->ssi_signo);
-}
-
-/* --- a word to a worker --------------------------------------------------------- */
-
-struct word {
-	char word;
-	pid_t command;
-};
-
-int lease_tell(const struct lease *lease, int socket, char word)
-{
-	struct word text = {word, lease->pid};
-	struct iovec iov = {&text, sizeof(text)};
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct msghdr message = {.msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof(control)};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(header), &lease->pidfd, sizeof(int));
-	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-char lease_hear(int socket, struct lessee *command)
-{
-	struct word text = {0};
-	struct iovec iov = {&text, sizeof(text)};
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct msghdr message = {.msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof(control)};
-	struct cmsghdr *header;
-
-	if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) <= 0)
-		return 0;
-	header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_type == SCM_RIGHTS) {
-		memcpy(&command->pidfd, CMSG_DATA(header), sizeof(int));
-		command->pid = text.command;
-	}
-	return text.word;
 }
 
 /* --- the worker's wait ---------------------------------------------------------- */

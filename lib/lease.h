@@ -60,13 +60,6 @@ void lease_look(struct lease *lease);
  * itself. */
 void lease_forward(const struct lease *lease, const struct signalfd_siginfo *info);
 
-/* Send a worker a word of one byte, and tell it of COMMAND. Returns 0 or -errno. */
-_must_check_ int lease_tell(const struct lease *lease, int socket, char word);
-
-/* In a worker: wait for a word of the parent, and take what comes with it of COMMAND.
- * Returns the word; 0 if the parent has closed its end. */
-char lease_hear(int socket, struct lessee *command);
-
 /* In a worker: keep the device, whose @lock it has, until COMMAND, called @name, has
  * ended, and then until nobody holds the device. Who holds it for longer than a second
  * is told once, to @held. */

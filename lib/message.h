@@ -4,10 +4,6 @@
 
 #include "job.h"
 
-/* A message that the kernel has no room for is sent again. */
-#define SEND_TRIES 50
-#define SEND_PAUSE (10 * MSEC)
-
 /* Messages of a worker to the parent. */
 enum what {
 	WHAT_PHASE, /* the worker has ended this phase, and waits for GO */
@@ -37,6 +33,13 @@ struct message {
 #define STOP_LEASE_FAILED 'l'
 #define STOP_NO_COMMAND 'c'
 
-/* Send a message, or a word, to the other end. Returns 0 or -errno; EPIPE: nobody hears
- * any more. */
+/* Send a message, or a word, to the other end; one that the kernel has no room for is
+ * sent again. Returns 0 or -errno; EPIPE: nobody hears any more. */
 _must_check_ int message_send(int socket, const void *message, size_t size);
+
+/* Say GO to a worker, and tell it of COMMAND. Returns 0 or -errno, as message_send(). */
+_must_check_ int message_tell_lease(int socket, const struct lease *lease);
+
+/* In a worker: wait for a word of the parent, and take what comes with it of COMMAND.
+ * Returns the word; 0 if the parent has closed its end. */
+char message_hear(int socket, struct lessee *command);

@@ -101,7 +101,7 @@ static bool may_pass(enum phase phase)
 	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
 	if (stop_reason)
 		return false;
-	word = lease_hear(to_parent, &lessee);
+	word = message_hear(to_parent, &lessee);
 	if (word != GO) /* also when the parent has closed its end */
 		hear_stop(word);
 	else if (phase == PHASE_READY)
@@ -160,7 +160,7 @@ void work(const struct device *dev, const struct request *request, bool resumes,
 	command = request->lease ? request->lease->argv[0] : NULL;
 	sysfs_listen(&listener);
 	if (resumes)
-		lease_hear(to_parent, &lessee);
+		message_hear(to_parent, &lessee);
 	if ((resumes ? command_resume : command_run)(dev, request, &supervisor,
 						     &result.error) == 0)
 		result.error = (struct error){0};

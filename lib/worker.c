@@ -114,11 +114,8 @@ static bool is_releasing(const struct workers *workers, const struct worker *wor
  * that nothing more comes. */
 static bool tell_of_command(const struct lease *lease, const struct worker *worker)
 {
-	for (int i = 0; i < SEND_TRIES; i++) {
-		if (lease_tell(lease, worker->socket, GO) == 0)
-			return true;
-		sleep_for(SEND_PAUSE);
-	}
+	if (message_tell_lease(worker->socket, lease) == 0)
+		return true;
 	shutdown(worker->socket, SHUT_WR);
 	return false;
 }
@@ -456,8 +453,7 @@ static int lease_to_command(struct workers *workers, struct error *e)
 		if (!tell_of_command(lease, worker) && !workers->cannot_start) {
 			workers->cannot_start = true;
 			error_set(e, STATUS_FAILED,
-				  "cannot start COMMAND: a worker "
-				  "cannot be told");
+				  "cannot start COMMAND: a worker cannot be told");
 			workers->listener->failure(e);
 		}
 	}
@@ -714,8 +710,7 @@ static int check_fds(const struct workers *workers, int signals, struct error *e
 	if (n == wanted)
 		return 0;
 	error_set(e, STATUS_REFUSED,
-		  "too few files can be open for %zu devices at once: nothing "
-		  "was "
+		  "too few files can be open for %zu devices at once: nothing was "
 		  "touched",
 		  workers->n);
 	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
@@ -731,18 +726,15 @@ static int check_processes(struct error *e)
 	/* The last is not there before the first child is. */
 	if ((self && atoi(self) != getpid()) || (own && !streq(own, workers))) {
 		error_set(e, STATUS_REFUSED,
-			  "/proc or its workers would be of another PID "
-			  "namespace: "
+			  "/proc or its workers would be of another PID namespace: "
 			  "nothing was touched");
 		return error_hint(e, "unshare needs --fork and --mount-proc");
 	}
 	if (getpid() == 1 && !sysfs_is_dry_run()) {
 		error_set(e, STATUS_REFUSED,
-			  "it would be the init of a PID namespace, which ends "
-			  "only when "
+			  "it would be the init of a PID namespace, which ends only when "
 			  "its workers do, and kills them: nothing was touched");
-		return error_hint(e, "start it from another process there, that "
-				     "stays");
+		return error_hint(e, "start it from another process there, that stays");
 	}
 	return 0;
 }

@@ -249,7 +249,7 @@ sweep_one() {
 changes_are_known() {
 	local log=$BATS_TEST_TMPDIR/strace word process count changes=0
 	strace -f -qqq -o "$log" -e trace=write,rename,unlink,mkdir,ioctl,flock,clone,setsid \
-		-e trace=?send,?sendto,exit_group vfio-bind "$@"
+		-e trace=?send,?sendto,sendmsg,exit_group vfio-bind "$@"
 	release_works
 	kill-at count vfio-bind "$@" >"$log.counted"
 	release_works

@@ -183,7 +183,7 @@ slowed() {
 	slowed flock /run/vfio-bind/lock/platform:vbtest.0 handoff -t 0.2 vbtest.0 vbtest-target
 	((status == 3))
 	[[ $output == "$text" ]]
-	slowed send,sendto "" handoff -t 0.2 vbtest.0 vbtest-target # its word that it has the lock
+	slowed sendmsg "" handoff -t 0.2 vbtest.0 vbtest-target # its word that it has the lock
 	((status == 3))
 	[[ ${lines[0]} == "$text" && $output != *"hint:"* ]] # strace says a line of its own
 	are_home vbtest.0

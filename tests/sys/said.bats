@@ -196,7 +196,7 @@ pinned_as_said() {
 	local n
 	promise "once: it is sent again"
 	for ((n = 1; ; n++)); do
-		pins -e trace=sendto -e inject=sendto:error=ENOBUFS:when=$n
+		pins -e trace=sendmsg -e inject=sendmsg:error=ENOBUFS:when=$n
 		[[ $status == 0 && ! $output ]]
 		pinned_as_said
 		grep -q INJECTED "$MADE_UP/trace" || break
@@ -205,7 +205,7 @@ pinned_as_said() {
 
 	promise "never again: the status says how the device is, all the same"
 	for ((n = 1; ; n++)); do
-		pins -e trace=sendto -e inject=sendto:error=ENOBUFS:when=$n+
+		pins -e trace=sendmsg -e inject=sendmsg:error=ENOBUFS:when=$n+
 		echo "$n: $status $output"
 		pinned_as_said
 		[[ $output != *"was killed"* ]]
