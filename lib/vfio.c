@@ -131,12 +131,8 @@ static bool is_excepted(const struct holder *holder, pid_t except)
 /* Also the parent asks who holds a device, when its time is up. */
 #define HOLDERS_TIME (5 * SEC)
 
-/* Find those of vfio_holders(), to be cleared. Returns 0, or -1 with @e: some processes
- * could not be looked into. */
-static int find_holders(const struct vfio_nodes *nodes, pid_t except,
-			struct holders *holders, struct error *e)
+static void pass_over(struct holders *holders, pid_t except)
 {
-	int result = holders_find(&nodes->files, now() + HOLDERS_TIME, holders, e);
 	size_t n = 0;
 
 	for (size_t i = 0; i < holders->n; i++) {
@@ -144,6 +140,16 @@ static int find_holders(const struct vfio_nodes *nodes, pid_t except,
 			holders->holder[n++] = holders->holder[i];
 	}
 	holders->n = n;
+}
+
+/* Find those of vfio_holders(), to be cleared. Returns 0, or -1 with @e: some processes
+ * could not be looked into. */
+static int find_holders(const struct vfio_nodes *nodes, pid_t except,
+			struct holders *holders, struct error *e)
+{
+	int result = holders_find(&nodes->files, now() + HOLDERS_TIME, holders, e);
+
+	pass_over(holders, except);
 	return result;
 }
 
@@ -231,13 +237,17 @@ enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
 				 char **others, struct error *e)
 {
 	enum hold hold = vfio_look(nodes, guard, e);
-	_cleanup_free_ char *all = NULL;
+	_cleanup_holders_ struct holders holders = {0};
+	struct error ignored; /* those that can be seen are told */
+	bool any;
 
 	if (hold != HOLD_BY_USER)
 		return hold;
-	all = vfio_holders(nodes, getpid());
-	*others = all ? vfio_holders(nodes, getppid()) : NULL;
-	return all && !*others ? HOLD_NONE : HOLD_BY_USER;
+	IGNORE(find_holders(nodes, getpid(), &holders, &ignored));
+	any = holders.n;
+	pass_over(&holders, getppid());
+	*others = holders_text(&holders, &nodes->files, LIST_MAX);
+	return any && !holders.n ? HOLD_NONE : HOLD_BY_USER;
 }
 
 /* Has anybody it open but those that have a lock of ours? */
