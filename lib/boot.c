@@ -273,14 +273,10 @@ static int write_file(const char *path, const char *text)
 {
 	_cleanup_close_ int fd =
 		open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	size_t length = strlen(text);
 
 	if (fd < 0)
 		return -1;
-	errno = ENOSPC; /* for a short write, which sets no errno */
-	return write(fd, text, length) == (ssize_t)length && fchmod(fd, 0644) == 0
-		       ? fsync(fd)
-		       : -1;
+	return write_whole(fd, text) == 0 && fchmod(fd, 0644) == 0 ? fsync(fd) : -1;
 }
 
 /* Let the file be @text, or none (NULL): whole or not at all, and on disk. udev and the

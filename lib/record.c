@@ -321,9 +321,7 @@ int record_write(const struct device *dev, const struct record *record, struct e
 	if (fd < 0)
 		return error_set(e, STATUS_FAILED, "cannot write %s: %s", temporary,
 				 strerror(errno));
-	errno = ENOSPC; /* for a short write, which sets no errno */
-	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text) ||
-	    rename(temporary, path) < 0) {
+	if (write_whole(fd, text) < 0 || rename(temporary, path) < 0) {
 		error_set(e, STATUS_FAILED, "cannot write %s: %s", path, strerror(errno));
 		unlink(temporary);
 		return -1;

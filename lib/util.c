@@ -197,6 +197,14 @@ int detach(int fd)
 /* A child needs no time to speak of to end. */
 #define END_TIME_MS 500
 
+int write_whole(int fd, const char *text)
+{
+	size_t length = strlen(text);
+
+	errno = ENOSPC; /* for a short write, which sets no errno */
+	return write(fd, text, length) == (ssize_t)length ? 0 : -1;
+}
+
 void reap(pid_t child)
 {
 	struct pollfd end = {.fd = pidfd_open(child, 0), .events = POLLIN};

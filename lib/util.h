@@ -105,6 +105,10 @@ void sleep_for(int64_t ns);
  * number. Ends the child if it cannot. */
 int detach(int fd);
 
+/* Write all of @text, in one write(2). Returns 0, or -1 with errno: ENOSPC if a part of
+ * it was written. */
+_must_check_ int write_whole(int fd, const char *text);
+
 /* Reap a child that has done all it was for, and is about to end. One that does not end,
  * as it was stopped there, is not waited for. */
 void reap(pid_t child);
