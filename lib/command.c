@@ -18,6 +18,16 @@
 	"udev is not done with it: disks, interfaces, names or links of it may be "      \
 	"missing still"
 
+static struct job job_of(const struct device *dev, const struct request *request,
+			 const struct supervisor *supervisor)
+{
+	return (struct job){.dev = dev,
+			    .request = request,
+			    .supervisor = supervisor,
+			    .lock = -1,
+			    .guard = -1};
+}
+
 static void job_clear(struct job *job)
 {
 	udev_watch_end(&job->watch);
@@ -503,9 +513,9 @@ static int change(struct job *job, struct error *e)
 
 	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
 		return -1;
+	/* If there is a record, it is not believed. */
 	if (job->request->only_recorded && !job->has_record && !is_asked_for_as_pin(job))
-		return record_remove(job->dev,
-				     e); /* if there is one, it is not believed */
+		return record_remove(job->dev, e);
 	if (check_all(job, e) < 0)
 		return -1;
 	load_home_driver(job);
@@ -520,12 +530,10 @@ static int change(struct job *job, struct error *e)
 static int keep_and_release(const struct job *leased, struct error *e)
 {
 	struct request request = *leased->request;
-	_cleanup_job_ struct job job = {.dev = leased->dev,
-					.request = &request,
-					.lock = -1,
-					.guard = -1};
+	_cleanup_job_ struct job job =
+		job_of(leased->dev, &request,
+		       leased->supervisor->keep(leased->dev, leased->lock));
 
-	job.supervisor = leased->supervisor->keep(leased->dev, leased->lock);
 	request.command = COMMAND_RELEASE;
 	request.deadline = now() + request.timeout;
 	request.lease = NULL;
@@ -537,11 +545,7 @@ static int keep_and_release(const struct job *leased, struct error *e)
 int command_run(const struct device *dev, const struct request *request,
 		const struct supervisor *supervisor, struct error *e)
 {
-	_cleanup_job_ struct job job = {.dev = dev,
-					.request = request,
-					.supervisor = supervisor,
-					.lock = -1,
-					.guard = -1};
+	_cleanup_job_ struct job job = job_of(dev, request, supervisor);
 
 	if (record_lock(dev, &job.lock, e) < 0)
 		return -1;
@@ -558,11 +562,7 @@ int command_run(const struct device *dev, const struct request *request,
 int command_resume(const struct device *dev, const struct request *request,
 		   const struct supervisor *supervisor, struct error *e)
 {
-	_cleanup_job_ struct job job = {.dev = dev,
-					.request = request,
-					.supervisor = supervisor,
-					.lock = -1,
-					.guard = -1};
+	_cleanup_job_ struct job job = job_of(dev, request, supervisor);
 
 	if (record_lock(dev, &job.lock, e) < 0)
 		return -1;
