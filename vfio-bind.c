@@ -45,7 +45,7 @@ static struct list_options arg_list;
 static struct request arg_request;
 static const char *arg_driver, *arg_owner;
 static mode_t arg_mode = -1;
-static bool arg_all, arg_boot, arg_dry_run, arg_group, arg_verbose;
+static bool arg_all, arg_dry_run, arg_group, arg_verbose;
 static double arg_timeout = DEFAULT_TIMEOUT;
 static struct names arg_operands;
 static struct lease arg_lease; /* argv: NULL if no COMMAND is given */
@@ -316,7 +316,7 @@ static struct devices find_operands(bool changing)
 		struct error e, ignored;
 
 		if (name_find(arg_operands.name[i], &dev, &e) < 0) {
-			if (arg_boot && e.status == STATUS_USAGE &&
+			if (arg_request.boot && e.status == STATUS_USAGE &&
 			    boot_find_name(&pins, arg_operands.name[i], &dev)) {
 				devices_add(&devices, &dev);
 				continue;
@@ -345,7 +345,7 @@ static int run_list(void)
 	_cleanup_devices_ struct devices devices = {0};
 	struct error e;
 
-	if (arg_boot) /* that they cannot be read is told with the list */
+	if (arg_request.boot) /* that they cannot be read is told with the list */
 		IGNORE(boot_read(&pins, &e));
 	devices = find_operands(false);
 	if (arg_operands.n && !devices.n)
@@ -434,11 +434,11 @@ static bool read_pins(void)
 
 	if (boot_read(&pins, &e) == 0)
 		return true;
-	if (arg_boot)
+	if (arg_request.boot)
 		fail(NULL, &e);
 	else
 		complain(NULL, "warning: ", &e);
-	return !arg_boot;
+	return !arg_request.boot;
 }
 
 /* Before they are released: these devices are not pinned at boot any more. One that is
@@ -474,7 +474,7 @@ static struct names all_operands(void)
 {
 	struct names names = record_list();
 
-	for (size_t i = 0; arg_boot && i < pins.n; i++) {
+	for (size_t i = 0; arg_request.boot && i < pins.n; i++) {
 		if (!names_have(&names, pins.pin[i].device))
 			names_add(&names, pins.pin[i].device);
 	}
@@ -528,7 +528,8 @@ static int run_changing(void)
 		devices_append(&in_order, &dev);
 	}
 	arg_request.pins = &pins;
-	if (arg_boot && arg_request.command == COMMAND_RELEASE && !end_pins(&devices))
+	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&
+	    !end_pins(&devices))
 		return worst;
 	if (!devices.n)
 		return worst;
@@ -697,7 +698,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		misuse(state, "'--' is no argument of an option");
 	switch (key) {
 	case KEY_BOOT:
-		arg_boot = arg_list.boot = arg_request.boot = true;
+		arg_list.boot = arg_request.boot = true;
 		break;
 	case 'n':
 		*(command->bit == LIST ? &arg_list.noheadings : &arg_dry_run) = true;

@@ -43,8 +43,8 @@ struct device device_copy(const struct device *dev);
 void device_clear(struct device *dev);
 #define _cleanup_device_ __attribute__((cleanup(device_clear)))
 
-/* The device that is called BUS/NAME in @text, to be cleared. It may be absent: its path is
- * the link below /sys/bus. */
+/* The device that is called BUS/NAME in @text, to be cleared. It may be absent: its path
+ * is the link below /sys/bus. */
 struct device device_called(const char *text);
 
 /* That text of a device, a new string. */
