@@ -154,14 +154,57 @@ use_failing_program() {
 	PATH=$BATS_TEST_TMPDIR:$PATH
 }
 
-@test "what bash offers after each word" {
-	local command options word value columns
-	start_bash
-
+# offered_by_each: what does not depend on how a shell takes words apart.
+offered_by_each() {
 	promise "the commands are offered"
 	offers 'vfio-bind ' list pin handoff release
 	offers 'vfio-bind r' release
 	offers 'vfio-bind nix '
+
+	promise "release offers what is taken"
+	offers 'vfio-bind release ' 0000:01:00.0 fff51000.ethernet
+	offers 'vfio-bind release --force ' 0000:01:00.0 fff51000.ethernet
+	offers 'vfio-bind release spi0.0 f' fff51000.ethernet
+	offers 'vfio-bind release platform/' platform/fff51000.ethernet
+	offers 'vfio-bind release --all '
+	offers 'vfio-bind release -va '
+	offers 'vfio-bind release --boot ' 0000:01:00.0 spi0.0
+	offers 'vfio-bind release --boot --all '
+
+	promise "the second operand is a driver for the first"
+	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none
+	offers 'vfio-bind handoff 0000:01:00.0 ' vfio-pci auto none
+	offers 'vfio-bind handoff 0000:02:00.0 ' vfio-pci e1000e auto none
+	offers 'vfio-bind pin fff50000.ethernet ' vfio-platform calxedaxgmac auto none
+	offers 'vfio-bind pin 0000:01:00.1 ' vfio-pci auto none
+	offers 'vfio-bind pin spi0.0 ' vfio-spi spidev auto none
+	offers 'vfio-bind pin fff50000.ethernet vfio-platform '
+	offers 'vfio-bind handoff --timeout=5 -vf --reset never fff35000.rtc v' vfio-amba
+	offers 'vfio-bind handoff -vt 5 fff35000.rtc v' vfio-amba
+
+	promise "columns, one after the other"
+	local columns
+	columns_of_list
+	offers 'vfio-bind list -nro ' "${columns[@]}"
+	offers 'vfio-bind list -o DEVICE,DR' DEVICE,DRIVER
+	offers 'vfio-bind list -o +HO' +HOST +HOLDER
+	# one that is there already is not offered again
+	offers 'vfio-bind list -o +HOST,HO' +HOST,HOLDER
+}
+
+# silent_without_program SHELL: nothing is offered, and nothing said, when the program fails.
+silent_without_program() {
+	promise "nothing is offered, and nothing said, when the program fails"
+	use_failing_program
+	"start_$1"
+	offers 'vfio-bind '
+	offers 'vfio-bind release '
+}
+
+@test "what bash offers after each word" {
+	local command options word value columns
+	start_bash
+	offered_by_each
 
 	promise "the options of each command are offered, and no others"
 	for command in '' list pin handoff release; do
@@ -187,25 +230,6 @@ use_failing_program() {
 	offers 'vfio-bind handoff pci/0000:02' 02:00.0
 	offers 'vfio-bind list /sys/devices/am' /sys/devices/amba/fff35000.rtc
 	offers 'vfio-bind list /dev/nul' /dev/null
-
-	promise "release offers what is taken"
-	offers 'vfio-bind release ' 0000:01:00.0 fff51000.ethernet
-	offers 'vfio-bind release spi0.0 f' fff51000.ethernet
-	offers 'vfio-bind release platform/' platform/fff51000.ethernet
-	offers 'vfio-bind release --all '
-	offers 'vfio-bind release -va '
-	offers 'vfio-bind release --boot ' 0000:01:00.0 spi0.0
-	offers 'vfio-bind release --boot --all '
-
-	promise "the second operand is a driver for the first"
-	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none
-	offers 'vfio-bind handoff 0000:01:00.0 ' vfio-pci auto none
-	offers 'vfio-bind handoff 0000:02:00.0 ' vfio-pci e1000e auto none
-	offers 'vfio-bind pin fff50000.ethernet ' vfio-platform calxedaxgmac auto none
-	offers 'vfio-bind pin spi0.0 ' vfio-spi spidev auto none
-	offers 'vfio-bind pin fff50000.ethernet vfio-platform '
-	offers 'vfio-bind handoff --timeout=5 -vf --reset never fff35000.rtc v' vfio-amba
-	offers 'vfio-bind handoff -vt 5 fff35000.rtc v' vfio-amba
 
 	promise "with --driver, all operands are devices"
 	for word in '--driver=none' '--driver none' '-d none' '-nd none' '-dnone'; do
@@ -255,28 +279,15 @@ use_failing_program() {
 	promise "columns, one after the other"
 	columns_of_list
 	offers 'vfio-bind list --output=' "${columns[@]}"
-	offers 'vfio-bind list -nro ' "${columns[@]}"
-	offers 'vfio-bind list -o DEVICE,DR' DEVICE,DRIVER
-	offers 'vfio-bind list -o +HO' +HOST +HOLDER
-	# one that is there already is not offered again
-	offers 'vfio-bind list -o +HOST,HO' +HOST,HOLDER
 
-	promise "nothing is offered, and nothing said, when the program fails"
-	use_failing_program
-	start_bash
-	offers 'vfio-bind '
-	offers 'vfio-bind release '
+	silent_without_program bash
 }
 
 # Neither takes a word apart at a colon, nor do they put a "=" behind an option.
 also_offered() {
 	local shell_name=$1 command options word columns
 	"start_$shell_name"
-
-	promise "the commands are offered"
-	offers 'vfio-bind ' list pin handoff release
-	offers 'vfio-bind r' release
-	offers 'vfio-bind nix '
+	offered_by_each
 
 	promise "the options of each command are offered, and no others"
 	for command in '' list pin handoff release; do
@@ -296,25 +307,6 @@ also_offered() {
 	offers 'vfio-bind list /sys/devices/am' /sys/devices/amba/fff35000.rtc
 	offers 'vfio-bind list spi0.0 fff3' fff35000.rtc
 	offers 'vfio-bind list -g spi' spi0.0
-
-	promise "release offers what is taken"
-	offers 'vfio-bind release ' 0000:01:00.0 fff51000.ethernet
-	offers 'vfio-bind release --force ' 0000:01:00.0 fff51000.ethernet
-	offers 'vfio-bind release spi0.0 f' fff51000.ethernet
-	offers 'vfio-bind release platform/' platform/fff51000.ethernet
-	offers 'vfio-bind release --all '
-	offers 'vfio-bind release -va '
-	offers 'vfio-bind release --boot ' 0000:01:00.0 spi0.0
-	offers 'vfio-bind release --boot --all '
-
-	promise "the second operand is a driver for the first"
-	offers 'vfio-bind handoff fff35000.rtc ' vfio-amba rtc-pl031 auto none
-	offers 'vfio-bind handoff 0000:01:00.0 ' vfio-pci auto none
-	offers 'vfio-bind pin 0000:01:00.1 ' vfio-pci auto none
-	offers 'vfio-bind pin spi0.0 ' vfio-spi spidev auto none
-	offers 'vfio-bind pin fff50000.ethernet vfio-platform '
-	offers 'vfio-bind handoff --timeout=5 -vf --reset never fff35000.rtc v' vfio-amba
-	offers 'vfio-bind handoff -vt 5 fff35000.rtc v' vfio-amba
 
 	promise "with --driver, all operands are devices"
 	for word in '--driver=none' '--driver none' '-d none' '-nd none' '-dnone'; do
@@ -341,11 +333,6 @@ also_offered() {
 	columns_of_list
 	offers 'vfio-bind list --output ' "${columns[@]}"
 	offers 'vfio-bind list --output=DEVICE,DR' --output=DEVICE,DRIVER
-	offers 'vfio-bind list -nro ' "${columns[@]}"
-	offers 'vfio-bind list -o DEVICE,DR' DEVICE,DRIVER
-	offers 'vfio-bind list -o +HO' +HOST +HOLDER
-	# one that is there already is not offered again
-	offers 'vfio-bind list -o +HOST,HO' +HOST,HOLDER
 
 	promise "what a handoff runs is completed as if it stood alone"
 	: >"$MADE/home/some-file"
@@ -353,11 +340,7 @@ also_offered() {
 	offers 'vfio-bind handoff -d none spi0.0 -- vfio-bind r' release
 	offers 'vfio-bind handoff spi0.0 -- vfio-bind pin fff35000.rtc v' vfio-amba
 
-	promise "nothing is offered, and nothing said, when the program fails"
-	use_failing_program
-	"start_$shell_name"
-	offers 'vfio-bind '
-	offers 'vfio-bind release '
+	silent_without_program "$shell_name"
 }
 
 @test "what zsh offers after each word" { also_offered zsh; }
