@@ -49,6 +49,15 @@ fault_defaults() {
 	start_shell
 }
 
+# of_release, of_pin: where the swept command is that, and not a handoff.
+of_release() {
+	before=all_taken as_it_was=is_as_taken done_is=is_at_home
+}
+
+of_pin() {
+	done_is=is_pinned
+}
+
 # start_shell: what runs commands for `ran`. It has 7 and 8: bash uses what is above 9 itself,
 # and bats 3 and 4.
 start_shell() {
@@ -88,25 +97,12 @@ ran_at() {
 
 # --- where a device is -------------------------------------------------------------
 
-# nothing_left MEMBER: vfio-bind keeps nothing of it but the lock.
-nothing_left() {
-	local left
-	for left in /run/vfio-bind/*"${1#*/}"* /run/vfio-bind/record/*"${1#*/}"*; do
-		[[ ! -e $left ]] || return 1
-	done
-}
-
 # nobody_locks: no lock is left.
 nobody_locks() {
 	local lock
 	while read -r lock; do
 		[[ $lock != *FLOCK* ]] || return 1
 	done </proc/locks
-}
-
-is_at_home() {
-	in_state "$1" "${HOST_DRIVER[$1]}" "$flag_at_home" && nothing_left "$1" &&
-		[[ ! $child || -d /sys/bus/${1%%/*}/devices/${1#*/}/$child ]]
 }
 
 is_recorded() {

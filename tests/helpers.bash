@@ -20,9 +20,11 @@ VGA=pci/0000:00:15.0
 LPC=pci/0000:00:1f.0
 AHCI=pci/0000:00:1f.2
 SMBUS=pci/0000:00:1f.3
-# Its IOMMU group of three, and the host driver of each.
+# Its IOMMU group of three.
 TRIO=("$LPC" "$AHCI" "$SMBUS")
-declare -gA HOST_DRIVER=(["$LPC"]=lpc_ich ["$AHCI"]=ahci ["$SMBUS"]=i801_smbus)
+# The host driver of each; a file adds those of its own.
+declare -gA HOST_DRIVER=(["$LPC"]=lpc_ich ["$AHCI"]=ahci ["$SMBUS"]=i801_smbus
+	["$NVME"]=nvme ["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e)
 # shellcheck disable=SC2034
 : "$NIC $SIBLING $NIC_DRIVER $RTC $SATA $NVME $SHARED_NVME $PF $PCI_NIC $NIC_BELOW" \
 	"$BRIDGE $VGA $LPC $AHCI $SMBUS"

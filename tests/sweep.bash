@@ -28,6 +28,10 @@ hurry() {
 	echo "$1" >/sys/kernel/rcu_expedited
 }
 
+teardown_file() {
+	hurry 0
+}
+
 sweep_defaults() {
 	flag_at_home="(null)"
 	before=at_home
@@ -54,21 +58,31 @@ in_state() {
 	fi
 }
 
-# at_home: all are back, as they were, and vfio-bind keeps nothing of them but the lock.
+# nothing_left MEMBER: vfio-bind keeps nothing of it but the lock.
+nothing_left() {
+	local left
+	for left in /run/vfio-bind/*"${1#*/}"* /run/vfio-bind/record/*"${1#*/}"*; do
+		[[ ! -e $left ]] || {
+			echo "$left is left"
+			return 1
+		}
+	done
+}
+
+# is_at_home MEMBER: it is back, as it was, and nothing is left.
+is_at_home() {
+	in_state "$1" "${HOST_DRIVER[$1]}" "$flag_at_home" && nothing_left "$1" &&
+		[[ ! $child || -d /sys/bus/${1%%/*}/devices/${1#*/}/$child ]]
+}
+
+# at_home: all are.
 at_home() {
-	local member left
+	local member
 	for member in "${members[@]}"; do
-		if ! in_state "$member" "${HOST_DRIVER[$member]}" "$flag_at_home" ||
-			[[ $child && ! -d /sys/bus/${member%%/*}/devices/${member#*/}/$child ]]; then
+		is_at_home "$member" || {
 			echo "$member is not at home"
 			return 1
-		fi
-		for left in /run/vfio-bind/*"${member#*/}"* /run/vfio-bind/record/*"${member#*/}"*; do
-			[[ ! -e $left ]] || {
-				echo "$left is left"
-				return 1
-			}
-		done
+		}
 	done
 }
 

@@ -16,10 +16,6 @@ setup_file() {
 	hurry 1
 }
 
-teardown_file() {
-	hurry 0
-}
-
 setup() {
 	sweep_defaults
 }

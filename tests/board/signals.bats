@@ -17,10 +17,6 @@ setup_file() {
 	hurry 1
 }
 
-teardown_file() {
-	hurry 0
-}
-
 setup() {
 	device=platform/$NIC
 	fault_defaults
@@ -38,11 +34,11 @@ teardown() {
 }
 
 @test "a signal in a release" {
-	before=all_taken as_it_was=is_as_taken done_is=is_at_home
+	of_release
 	sweep_all release 3
 }
 
 @test "a signal in a pin" {
-	done_is=is_pinned
+	of_pin
 	sweep_all pin 2
 }

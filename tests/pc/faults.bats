@@ -11,15 +11,10 @@ load ../sweep
 load ../faults
 
 TARGET=vfio-pci
-HOST_DRIVER+=(["$PCI_NIC"]=e1000e)
 
 setup_file() {
 	modprobe vfio-pci
 	hurry 1
-}
-
-teardown_file() {
-	hurry 0
 }
 
 setup() {
@@ -46,18 +41,18 @@ teardown() {
 }
 
 @test "a call of a release fails" {
-	before=all_taken as_it_was=is_as_taken done_is=is_at_home
+	of_release
 	sweep_all release 2
 }
 
 @test "a call of release --all fails" {
-	before=all_taken as_it_was=is_as_taken done_is=is_at_home
+	of_release
 	options=(--all) operands=()
 	sweep_all release 3
 }
 
 @test "a call of a pin fails" {
-	done_is=is_pinned
+	of_pin
 	sweep_all pin 3
 }
 

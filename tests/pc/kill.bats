@@ -11,15 +11,11 @@ load ../sweep
 SWEPT=("$PCI_NIC" "$NIC_BELOW")
 TARGET=vfio-pci
 VF=pci/0000:00:05.1
-HOST_DRIVER+=(["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e ["$VF"]=nvme)
+HOST_DRIVER["$VF"]=nvme
 
 setup_file() {
 	modprobe vfio-pci
 	hurry 1
-}
-
-teardown_file() {
-	hurry 0
 }
 
 setup() {

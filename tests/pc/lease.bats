@@ -12,16 +12,11 @@ load ../sweep
 
 # For the sweep.
 TARGET=vfio-pci
-HOST_DRIVER+=(["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e)
 OPEN=/run/lease.open
 
 setup_file() {
 	modprobe vfio-pci
 	hurry 1
-}
-
-teardown_file() {
-	hurry 0
 }
 
 setup() {

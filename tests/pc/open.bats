@@ -8,7 +8,7 @@ load ../helpers
 SOUND=pci/0000:00:16.0
 USB=pci/0000:00:17.0
 SHARE=pci/0000:00:18.0
-HOST_DRIVER+=(["$NVME"]=nvme ["$SOUND"]=snd_hda_intel ["$USB"]=xhci_hcd ["$SHARE"]=virtio-pci ["$PCI_NIC"]=e1000e)
+HOST_DRIVER+=(["$SOUND"]=snd_hda_intel ["$USB"]=xhci_hcd ["$SHARE"]=virtio-pci)
 CONFIG=/sys/kernel/config
 
 setup_file() {

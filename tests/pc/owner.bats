@@ -7,7 +7,7 @@ load ../helpers
 : "$pid" "$interface"
 
 USB=pci/0000:00:17.0 # with a stick
-HOST_DRIVER+=(["$USB"]=xhci_hcd ["$NVME"]=nvme ["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e)
+HOST_DRIVER+=(["$USB"]=xhci_hcd)
 ALICE=4711 BOB=4712
 
 setup_file() {

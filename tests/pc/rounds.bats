@@ -12,17 +12,12 @@ load ../sweep
 load ../faults
 
 TARGET=vfio-pci
-HOST_DRIVER+=(["$PCI_NIC"]=e1000e ["$NIC_BELOW"]=e1000e)
 PCI=/sys/bus/pci
 CGROUP=/tmp/cgroup
 
 setup_file() {
 	modprobe -a vfio-pci pci-stub
 	hurry 1
-}
-
-teardown_file() {
-	hurry 0
 }
 
 setup() {
@@ -92,7 +87,7 @@ count_calls() {
 # begin COMMAND: sets command, and what it means; its devices are where it finds them.
 begin() {
 	command=$1 before=all_home as_it_was=is_at_home done_is=is_taken
-	[[ $command == handoff ]] || before=all_taken as_it_was=is_as_taken done_is=is_at_home
+	[[ $command == handoff ]] || of_release
 	"$before"
 }
 

@@ -10,15 +10,10 @@ load ../sweep
 load ../faults
 
 TARGET=vfio-pci
-HOST_DRIVER+=(["$PCI_NIC"]=e1000e)
 
 setup_file() {
 	modprobe vfio-pci
 	hurry 1
-}
-
-teardown_file() {
-	hurry 0
 }
 
 setup() {
@@ -38,12 +33,12 @@ teardown() {
 }
 
 @test "a signal in a release" {
-	before=all_taken as_it_was=is_as_taken done_is=is_at_home
+	of_release
 	sweep_all release 3
 }
 
 @test "a signal in a pin" {
-	done_is=is_pinned
+	of_pin
 	sweep_all pin 2
 }
 
@@ -63,12 +58,13 @@ of_group() {
 @test "a signal in a release of a group" {
 	of_group
 	options=(--group) operands=("$AHCI")
-	before=all_taken as_it_was=is_as_taken done_is=is_at_home
+	of_release
 	sweep_all release 2
 }
 
 @test "a signal in a pin of a device of a group" {
 	of_group
-	device=$AHCI members=("$AHCI") operands=("$AHCI") done_is=is_pinned
+	device=$AHCI members=("$AHCI") operands=("$AHCI")
+	of_pin
 	sweep_all pin 2
 }

@@ -11,7 +11,7 @@ load ../sweep
 load ../faults
 
 VF=pci/0000:00:05.1
-HOST_DRIVER+=(["$PCI_NIC"]=e1000e ["$VF"]=nvme)
+HOST_DRIVER["$VF"]=nvme
 ALL=("${TRIO[@]}" "$PCI_NIC" "$VF")
 
 case ${FAULTS:-} in
