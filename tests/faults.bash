@@ -324,11 +324,12 @@ stride_for() {
 	echo $((stride | 1))
 }
 
-# sweep_process TOTAL STRIDE: of this process, which makes about TOTAL calls.
+# sweep_process TOTAL STRIDE FIRST: of this process, which makes about TOTAL calls, beginning
+# with point FIRST. Sets beyond, how far behind its last point the next one is.
 sweep_process() {
 	local -i point reached=0
 	local action call result
-	for ((point = RANDOM % $2; ; point += $2)); do
+	for ((point = $3; ; point += $2)); do
 		call=$((point / each + 1)) action=${actions[point % each]}
 		((each > 1)) || action=${actions[RANDOM % ${#actions[@]}]}
 		result=0
@@ -343,6 +344,7 @@ sweep_process() {
 			tell_at=$((SECONDS + 60))
 		}
 	done
+	beyond=$((point > $1 * each ? point - $1 * each : 0))
 	# How often it asks for news varies.
 	(($1 * each < 4 * $2 || reached > $1 / 3)) || {
 		echo "process $process has made $reached calls of $1"
@@ -354,7 +356,7 @@ sweep_process() {
 sweep_all() {
 	local command=$1 judge=judge process word changes others role stride each=${each:-${#actions[@]}}
 	local -a calls=() roles=() errors=()
-	local -i total=0 runs=0 excepted=0 violations=0 tell_at=$((SECONDS + 60))
+	local -i total=0 runs=0 excepted=0 violations=0 tell_at=$((SECONDS + 60)) beyond next
 	local listed out=() said=()
 	[[ $command != list ]] || judge=judge_list
 	: >"$BATS_TEST_TMPDIR/violations"
@@ -367,12 +369,16 @@ sweep_all() {
 		[[ $process != 1 && $role != works ]] || total+=$((changes + others))
 	done < <(kill-at count vfio-bind "$command" "${options[@]}" "${operands[@]}" 2>/dev/null)
 	stride=$(stride_for "$total" "$2")
+	# One row of points through all of them: each process by itself could be missed by chance.
+	next=$((RANDOM % stride))
 	for process in "${!calls[@]}"; do
 		# One that looks at all processes does the same for each.
 		if ((process == 1)) || [[ ${roles[process]} == works ]]; then
-			sweep_process "${calls[process]}" "$stride" || return
+			sweep_process "${calls[process]}" "$stride" "$next" || return
+			next=$beyond
 		else
-			sweep_process "${calls[process]}" "$((stride * LOOKED))" || return
+			sweep_process "${calls[process]}" "$((stride * LOOKED))" \
+				"$((RANDOM % (stride * LOOKED)))" || return
 		fi
 	done
 	say_result
