@@ -183,9 +183,9 @@ static int check_group(const struct vfio_nodes *nodes, int fd)
 	return S_ISCHR(st.st_mode) && st.st_rdev == nodes->group_number ? 0 : -ENXIO;
 }
 
-/* Open the group. Returns 0 with *@guard; or -errno: EBUSY: somebody has it, ENODEV: VFIO
- * has no device of it any more. */
-static int open_group(const struct vfio_nodes *nodes, int *guard)
+/* Returns 0 with *@guard; or -errno, ENODEV if VFIO has no device of the group any more.
+ */
+static int try_group(const struct vfio_nodes *nodes, int *guard)
 {
 	int fd = open(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	int err = fd < 0 ? -errno : check_group(nodes, fd);
@@ -195,6 +195,24 @@ static int open_group(const struct vfio_nodes *nodes, int *guard)
 	*guard = err < 0 ? -1 : fd;
 	if (err < 0 && !sysfs_has(GROUPS, strrchr(nodes->group, '/') + 1))
 		return -ENODEV;
+	return err;
+}
+
+/* What passes by itself within this time is no answer: the kernel removes the node of a
+ * group before its name in /sys, and makes them in the other order (Linux's device_del()
+ * and device_add()); and a dry run, which takes no lock, has the node open. */
+#define MOMENT SEC
+
+/* Open the group. Returns 0 with *@guard; or -errno: EBUSY: somebody has it, ENODEV: VFIO
+ * has no device of it any more. */
+static int open_group(const struct vfio_nodes *nodes, int *guard)
+{
+	int64_t moment = now() + MOMENT;
+	int err;
+
+	while (((err = try_group(nodes, guard)) == -ENOENT || err == -ENXIO) &&
+	       now() < moment)
+		sleep_for(OPEN_PAUSE);
 	return err;
 }
 
@@ -263,9 +281,6 @@ static bool has_strangers(const struct vfio_nodes *nodes)
 	}
 	return false;
 }
-
-/* A dry run takes no lock, and has the node open for a moment only: anybody gets that. */
-#define MOMENT SEC
 
 enum hold vfio_await(const struct vfio_nodes *nodes, int64_t deadline, int *guard,
 		     struct error *e)

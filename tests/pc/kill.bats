@@ -121,10 +121,13 @@ of_group() {
 # --- killed in part ----------------------------------------------------------------
 
 # held_up PATH ARGUMENT...: in the background, vfio-bind whose workers' first writes to PATH
-# wait for go_on.
+# wait for go_on. One has come so far.
 held_up() {
-	in_background taskset 1 strace -D -f -qqq -o /dev/null -P "$1" -e trace=write \
+	local log=$BATS_TEST_TMPDIR/held
+	rm -f "$log"
+	in_background taskset 1 strace -D -f -qqq -o "$log" -P "$1" -e trace=write \
 		-e inject=write:delay_enter=1000s:when=1 vfio-bind "${@:2}" -t 1000
+	until_true 30 grep -qs 'write(' "$log"
 }
 
 # Whom a tracer held goes on when the tracer is gone.

@@ -251,7 +251,7 @@ told() {
 	device_is "$PCI_NIC" vfio-pci "(null)"
 	kill -CONT "$(awk '/stopped by SIGSTOP/ { print $1 }' "$log")"
 	ended "$pid" 0
-	grep -q 'write(.* EBUSY ' "$log"
+	grep -Eq 'write(\(| resumed>).* EBUSY ' "$log"
 	is_home "$PCI_NIC" e1000e
 	told "$id" remove_id
 	end_background

@@ -162,6 +162,17 @@ vfio-bind: cannot tell who has it open: /proc does not show all processes" ]]
 		release -n 00:05.2
 }
 
+@test "a group that goes while it is looked at: its node first, and then its name in /sys" {
+	local pid
+	with_group
+	strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P /dev/vfio/9 \
+		vfio-bind release -n 00:05.2 >"$MADE_UP/output" 2>&1 3>&- &
+	pid=$!
+	until grep -qs ENOENT "$MADE_UP/trace"; do kill -0 $pid; done
+	none /sys/class/vfio/9
+	wait $pid
+}
+
 @test "a device's own node that is not in this /dev is looked for all the same" {
 	with_node
 	hold $NODE
