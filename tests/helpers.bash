@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # What the tests share. A device is named as BUS/NAME or, on the platform bus, NAME.
 
+# shellcheck source=tests/trace.bash
+. "${BASH_SOURCE%/*}/trace.bash"
 bats_require_minimum_version 1.5.0
 
 # The board's devices.

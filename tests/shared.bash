@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the tests of tests/sys and tests/host share. Sourced, not run.
 
+# shellcheck source=tests/trace.bash
+. "${BASH_SOURCE%/*}/trace.bash"
+
 # locate_program: sets HERE, the top of the repository, and REAL, the program, and has it in
 # PATH, for all tests of a file.
 locate_program() {
