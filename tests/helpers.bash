@@ -322,6 +322,11 @@ start_udev() {
 	udevadm trigger --action=add
 }
 
+# udev_opens: once more for those that it opens, or whose users do.
+udev_opens() {
+	udevadm trigger --action=add --subsystem-match={block,drm,input,net,nvme,sound,tty,usb}
+}
+
 stop_udev() {
 	udevadm control --exit || :
 	until_true 20 udev_is_gone

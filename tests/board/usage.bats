@@ -331,7 +331,7 @@ can_be_opened() {
 	start_udev
 	for device in "$NIC" "$SIBLING" "$SATA" "$RTC"; do
 		driver=$(driver_of "$device")
-		udevadm trigger --action=add
+		udev_opens
 		vfio_bind 0 handoff "$device" none
 		vfio_bind 0 release "$device"
 		is_home "$device" "$driver"

@@ -255,13 +255,13 @@ find_card() {
 	start_udev
 	for device in "$NVME" "$SHARED_NVME" "$PF" "$PCI_NIC" "$NIC_BELOW" "$SOUND" "$USB" "$SHARE"; do
 		driver=$(driver_of "$device")
-		udevadm trigger --action=add
+		udev_opens
 		vfio_bind 0 handoff "$device"
 		device_is "$device" vfio-pci vfio-pci
 		vfio_bind 0 release "$device"
 		is_home "$device" "$driver"
 	done
-	udevadm trigger --action=add
+	udev_opens
 	vfio_bind 0 handoff --group "$AHCI"
 	vfio_bind 0 release --group "$AHCI"
 	group_is home
