@@ -359,6 +359,7 @@ told_of() {
 # column: prints what list shows of the lease.
 column() { vfio-bind list -no LEASE 00:10.0; }
 is_leased() { [[ $(column) == "sh (pid $command)" ]]; }
+no_lease() { [[ ! $(column) ]]; }
 
 @test "while COMMAND runs nobody else gets the device" {
 	local by
@@ -460,7 +461,8 @@ vfio-bind: COMMAND was killed by SIGTERM"
 	ready
 	kill -KILL "$lessor" "$(worker)" "$command"
 	ended 137 ""
-	[[ -e $RECORD && ! $(column) ]]
+	await no_lease
+	[[ -e $RECORD ]]
 	vfio-bind release 00:10.0
 	home
 }
