@@ -343,6 +343,8 @@ also_offered() {
 	silent_without_program "$shell_name"
 }
 
+# bats test_tags=slow
 @test "what zsh offers after each word" { also_offered zsh; }
 
+# bats test_tags=slow
 @test "what fish offers after each word" { also_offered fish; }

@@ -128,6 +128,7 @@ murderer() {
 	echo "# $SOAK s, $sum commands; by status$text $(<"$BATS_TEST_TMPDIR/sent") signals;" \
 		"a list takes $before KiB at first, $after in the end" >&3
 	run ! cat "$BATS_TEST_TMPDIR"/user.*.bad
+	(($(<"$BATS_TEST_TMPDIR/sent") > 0))
 
 	vfio_bind 0 release --all
 	vfio_bind 0 release "${ALL[@]}"

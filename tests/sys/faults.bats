@@ -2,6 +2,8 @@
 # A call of the kernel that fails: what could not be read is not "nothing".
 # FAULTS=all: each call, with each errno; else a sample of them.
 
+# bats file_tags=slow
+
 load sys
 
 # Under ptrace, LeakSanitizer does not work.

@@ -361,6 +361,7 @@ column() { vfio-bind list -no LEASE 00:10.0; }
 is_leased() { [[ $(column) == "sh (pid $command)" ]]; }
 no_lease() { [[ ! $(column) ]]; }
 
+# bats test_tags=slow
 @test "while COMMAND runs nobody else gets the device" {
 	local by
 	start sh -c "$(sleeper :\;)"
@@ -382,6 +383,7 @@ no_lease() { [[ ! $(column) ]]; }
 	vfio-bind release -n 00:10.0
 }
 
+# bats test_tags=slow
 @test "many leases at one device: one after the other" {
 	local i pids=()
 	for ((i = 0; i < 20; i++)); do
@@ -396,6 +398,7 @@ no_lease() { [[ ! $(column) ]]; }
 	rm "$MADE_UP"/said.*
 }
 
+# bats test_tags=slow
 @test "whoever is killed" {
 	local by
 
@@ -483,6 +486,7 @@ injected() {
 	home
 }
 
+# bats test_tags=slow
 @test "one alone is killed, at whatever call: COMMAND runs whole or not at all, and a release ends well" {
 	local call calls when killed=0
 
@@ -540,6 +544,7 @@ waits_for_holder() {
 	[[ $(<"$MADE_UP/output") == "vfio-bind: 0000:00:05.2: COMMAND has ended, but sleep (pid $holder) holds it: waiting" ]]
 }
 
+# bats test_tags=slow
 @test "COMMAND has ended, and has left a process that holds the device" {
 	local by
 	promise "who it is, and the lease goes on until it lets go"

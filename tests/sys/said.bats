@@ -46,6 +46,7 @@ holds() {
 	done
 }
 
+# bats test_tags=slow
 @test "a process cannot forge a pid, another process or what is on the terminal by its name" {
 	local json
 	promise "in a message"
@@ -95,6 +96,7 @@ vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0
 	expect 2 $'vfio-bind: \xc3\xa4: no such device' pin -n $'\xc3\xa4'
 }
 
+# bats test_tags=slow
 @test "a list of sixty holders ends at a name, and how the device is stands behind it" {
 	local i names=()
 	with_node
@@ -130,6 +132,7 @@ vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0
 vfio-bind: cannot tell who has it open: /proc does not show all processes" ]]
 }
 
+# bats test_tags=slow
 @test "a VFIO group whose node cannot be opened here is not free" {
 	local command
 	promise "there is none in this /dev"
@@ -203,6 +206,7 @@ pinned_as_said() {
 	esac
 }
 
+# bats test_tags=slow
 @test "a message of a worker that cannot be sent is not dropped in silence" {
 	local n
 	promise "once: it is sent again"
@@ -239,6 +243,7 @@ pinned_as_said() {
 	[[ $status == 1 && $output =~ "its worker (pid "[0-9]+") has ended without a word"$ ]]
 }
 
+# bats test_tags=slow
 @test "a device that is unplugged on the way: that is said, and no hint to release it" {
 	local pid
 	changing
@@ -257,6 +262,7 @@ pinned_as_said() {
 	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
 }
 
+# bats test_tags=slow
 @test "another vfio-bind is known by its lock, not by its name" {
 	with_group
 	: >/dev/vfio/9
