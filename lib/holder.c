@@ -348,12 +348,27 @@ static void scan_maps(struct scan *scan, int process)
 
 /* --- all processes ----------------------------------------------------------------- */
 
+/* Of Linux's include/linux/sched.h; /proc/PID/stat shows it. */
+#define PF_KTHREAD 0x00200000
+
+/* Most processes are kernel threads, which have neither descriptors nor maps. */
+static bool is_kernel_thread(pid_t pid)
+{
+	_cleanup_free_ char *process = sysfs_process(pid);
+	unsigned int flags;
+
+	return process && sscanf(process, "%*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       flags & PF_KTHREAD;
+}
+
 static void scan_process(struct scan *scan, int proc, const char *pid)
 {
-	_cleanup_close_ int process =
-		openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int process = -1;
 
 	scan->pid = atoi(pid);
+	if (is_kernel_thread(scan->pid))
+		return;
+	process = openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
 	if (process < 0) {
 		cannot_see(scan, "", errno);
