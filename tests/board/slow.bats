@@ -2,6 +2,9 @@
 # A kernel that takes its time, commands told to stop, and outputs and places that cannot
 # be written: no command hangs, and none leaves half a transition.
 
+# bats runs each test in a subshell.
+# shellcheck disable=SC2030,SC2031
+
 load ../helpers
 
 PARAMETERS=/sys/module/vbtest/parameters
@@ -177,6 +180,7 @@ slowed() {
 		-e trace="$1" -e inject="$1:delay_enter=4s:when=1" ${2:+-P "$2"} vfio-bind "${@:3}"
 	output=$(grep -v '^strace: ' <<<"$output")
 	mapfile -t lines <<<"$output"
+	printf '%s\n' "vfio-bind ${*:3}: status $status; it said:" "$output"
 	until_true 20 nobody_works
 }
 

@@ -101,13 +101,13 @@ full_pipe() {
 	unflagged
 	full_pipe
 	status=0
-	timeout -s KILL 60 vfio-bind pin -v -t 2 00:10.0 pci-stub 2>&9 || status=$?
+	timeout -s KILL 60 vfio-bind pin -v -t 1 00:10.0 pci-stub 2>&9 || status=$?
 	((status == 0))
 	flagged pci-stub
 	# What is wrong with one device does not keep another from its release.
 	: >"$NVME/driver_override"
 	status=0
-	timeout -s KILL 60 vfio-bind release -v -t 2 nix 00:10.0 2>&9 || status=$?
+	timeout -s KILL 60 vfio-bind release -v -t 1 nix 00:10.0 2>&9 || status=$?
 	((status == 2))
 	flagged ''
 }
