@@ -15,15 +15,15 @@
 parts='
 pc-6.12 kill.bats
 board kill.bats
-pc-6.12-sanitized group.bats held.bats sriov.bats
+pc-6.12-sanitized group.bats sriov.bats
 pc-6.12 *
 board held.bats list.bats slow.bats
 pc-6.12 interface.bats open.bats usage.bats
 pc-6.1 *
 board *
-pc-6.12-sanitized scenario.bats undo.bats variant.bats
-pc-6.1 interface.bats open.bats
-board-sanitized scenario.bats slow.bats
+pc-6.12-sanitized scenario.bats undo.bats
+pc-6.1 interface.bats
+board-sanitized scenario.bats
 pc-6.12 faults.bats rounds.bats signals.bats soak.bats
 board-nogroup *
 pc-6.1-noiommu *
@@ -38,14 +38,18 @@ host-sanitized *
 [[ ! ${FAULTS:-} ]] || parts='
 pc-6.12 faults.bats
 pc-6.12 signals.bats
-board signals.bats
+pc-6.12 kill.bats
+board signals.bats kill.bats
+pc-6.12-boot boot.bats
 pc-6.12 rounds.bats soak.bats
 host sys/faults.bats
 '
 
 # What vfio-bind leaves when it is killed, or a call fails, or another one is at work, it does
-# itself: of the two kernels of the PC one is enough.
-once=(contend.bats faults.bats kill.bats rounds.bats signals.bats soak.bats undo.bats)
+# itself; and who has a node open, and what variants there are, both kernels of the PC tell
+# alike: one of them is enough.
+once=(contend.bats faults.bats kill.bats launcher.bats open.bats rounds.bats signals.bats soak.bats
+	undo.bats variant.bats)
 
 # A machine that says nothing for so many seconds hangs. The longest tests say nothing for
 # two minutes, where two lanes share a processor.
@@ -74,6 +78,7 @@ use_lane() {
 	case $lane in
 	host*) variables+=("VFIO_BIND=$build/vfio-bind") ;;
 	board) variables+=(STRIDE=2) ;;
+	*-sanitized) variables+=(STRIDE=4) ;;
 	pc-6.12-boot) variables+=("COLDPLUGS=${COLDPLUGS:-1}") ;;
 	esac
 	# What make check-faults, or one of its tests, is run with.

@@ -77,15 +77,15 @@ injected_run() {
 
 # fail_in_turn CHECK COMMAND CALLS PATH...: run COMMAND once for each of its system CALLS on
 # the PATHs, and let that one call fail. After each run CHECK is called; $before is the state
-# before the first.
+# before the first. With STRIDE=N for the first and, on average, every Nth.
 fail_in_turn() {
-	local check=$1 command=$2 calls=$3 call point
+	local check=$1 command=$2 calls=$3 call point stride=${STRIDE:-1}
 	shift 3
 	points=0
 	read_state "$tested"
 	before=$state
 	for call in ${calls//,/ }; do
-		for ((point = 1; ; point++)); do
+		for ((point = 1; ; point += RANDOM % (2 * stride - 1) + 1)); do
 			# shellcheck disable=SC2086 # words
 			injected_run "$call" EIO "$point" "$@" -- $command
 			[[ $injected ]] || break
@@ -106,6 +106,11 @@ fail_in_turn() {
 		"$check"
 	done
 	echo "# vfio-bind $command: $points calls failed in turn" >&3
+}
+
+# failed_in_turn N: so many calls, or more, have; of those that are there, with a stride.
+failed_in_turn() {
+	((points && points * (2 * ${STRIDE:-1} - 1) >= $1))
 }
 
 # Failed and as it was; or it did not matter.

@@ -289,7 +289,7 @@ make_resettable() {
 	sys_paths
 	fail_in_turn failed_or_done "handoff vbtest.0 vbtest-target" openat,write "${paths[@]}"
 	# Flag, unbind and bind are opened and written; the flag is read as well.
-	((points >= 7))
+	failed_in_turn 7
 	is_home vbtest.0 vbtest-host
 }
 
@@ -300,7 +300,7 @@ make_resettable() {
 	record_paths
 	fail_in_turn failed_untouched_or_done "handoff --verbose vbtest.0 vbtest-target" \
 		mkdir,openat,flock,write,rename "${paths[@]}"
-	((points >= 5))
+	failed_in_turn 5
 	is_home vbtest.0 vbtest-host
 }
 
@@ -315,7 +315,7 @@ make_resettable() {
 		fi
 	}
 	fail_in_turn failed_or_pinned "pin vbtest.0" openat,write "${paths[@]}"
-	((points >= 3))
+	failed_in_turn 3
 	is_home vbtest.0 vbtest-host
 }
 
@@ -324,10 +324,10 @@ make_resettable() {
 	vfio_bind 0 handoff vbtest.0 vbtest-target
 	sys_paths
 	fail_in_turn released_in_the_end "release vbtest.0" openat,write "${paths[@]}"
-	((points >= 7))
+	failed_in_turn 7
 	fail_in_turn released_in_the_end "release vbtest.0" unlink \
 		"$(record_of vbtest.0)" /run/vfio-bind/platform:vbtest.0
-	((points >= 1))
+	failed_in_turn 1
 }
 
 # --- what cannot be undone -------------------------------------------------------------

@@ -103,19 +103,19 @@ of_group() {
 
 @test "killed in a handoff of a group, all of it is released" {
 	of_group
-	sweep_one 6 handoff "$AHCI" "such a handoff"
+	sweep_one 12 handoff "$AHCI" "such a handoff"
 }
 
 @test "killed in a handoff of a group, release --all ends well" {
 	of_group
 	after=release_all_works
-	sweep_one 12 handoff "$SMBUS" "such a handoff"
+	sweep_one 24 handoff "$SMBUS" "such a handoff"
 }
 
 @test "killed in a release of a group, all of it is released" {
 	of_group
 	before=handed_off
-	sweep_one 6 release "$AHCI" "such a release"
+	sweep_one 12 release "$AHCI" "such a release"
 }
 
 # --- killed in part ----------------------------------------------------------------

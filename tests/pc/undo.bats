@@ -129,7 +129,7 @@ teardown() {
 	sys_paths
 	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,write "${paths[@]}"
 	# Flag, unbind, bind and reset are opened and written; the flag is read as well.
-	((points >= 9))
+	failed_in_turn 9
 	is_home "$tested" e1000e
 }
 
@@ -139,7 +139,7 @@ teardown() {
 	record_paths
 	fail_in_turn failed_untouched_or_done "handoff --verbose $tested vfio-pci" \
 		mkdir,openat,flock,write,rename "${paths[@]}"
-	((points >= 5))
+	failed_in_turn 5
 	is_home "$tested" e1000e
 }
 
@@ -148,7 +148,7 @@ teardown() {
 	number=$(group_of "$tested")
 	fail_in_turn failed_or_done "handoff $tested vfio-pci" openat,ioctl,flock \
 		/dev/vfio/vfio "/dev/vfio/$number" "/run/vfio-bind/lock/iommu_group:$number"
-	((points >= 5))
+	failed_in_turn 5
 	is_home "$tested" e1000e
 }
 
@@ -156,10 +156,10 @@ teardown() {
 	vfio_bind 0 handoff "$tested"
 	sys_paths
 	fail_in_turn released_in_the_end "release $tested" openat,write "${paths[@]}"
-	((points >= 7))
+	failed_in_turn 7
 	record_paths
 	fail_in_turn released_in_the_end "release $tested" unlink "${paths[@]}"
-	((points >= 1))
+	failed_in_turn 1
 }
 
 @test "the undo cannot write any more: status 4, the state, and the command that mends it" {
@@ -217,12 +217,12 @@ teardown() {
 	bind_vf "$VF"
 	sys_paths
 	fail_in_turn failed_or_done "handoff $tested vfio-pci" write "${paths[@]}"
-	((points >= 4))
+	failed_in_turn 4
 	is_home "$VF" nvme
 	vfio_bind 0 handoff "$VF" vfio-pci
 	fail_in_turn released_in_the_end "release $tested" write "${paths[@]}"
 	# Flag, unbind, bind, and the flag that was needed to bind.
-	((points >= 4))
+	failed_in_turn 4
 	vfio_bind 0 release "$VF"
 	is_home "$VF" nvme
 }
