@@ -186,10 +186,10 @@ slowed() {
 
 @test "a worker that is slow to its lock, or behind it: nobody is blamed, nothing touched" {
 	local text="vfio-bind: vbtest.0: timed out: the checks are not done yet: nothing was touched"
-	slowed flock /run/vfio-bind/lock/platform:vbtest.0 handoff -t 0.2 vbtest.0 vbtest-target
+	slowed flock /run/vfio-bind/lock/platform:vbtest.0 handoff -t 1 vbtest.0 vbtest-target
 	((status == 3))
 	[[ $output == "$text" ]]
-	slowed sendmsg "" handoff -t 0.2 vbtest.0 vbtest-target # its word that it has the lock
+	slowed sendmsg "" handoff -t 1 vbtest.0 vbtest-target # its word that it has the lock
 	((status == 3))
 	[[ $output == "$text" ]]
 	are_home vbtest.0
