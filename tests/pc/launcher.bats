@@ -113,3 +113,30 @@ for command in (sys.argv[2], None):
 	ended "$pid" 0
 	is_home "$VF" nvme
 }
+
+# as_daemon: sets line, README's, with this user for alice, the VF and the VMM's arguments.
+as_daemon() {
+	install -d -o daemon /run/vmm
+	monitor=/run/vmm/monitor
+	line=$(sed -n '/^    vfio-bind handoff --owner=alice /,/\.\.\.$/p' /src/README.md)
+	line=${line//alice/daemon}
+	line=${line/01:00.0/${VF#*/}}
+	line=${line/.../"${vmm[*]:1}"}
+	line=${line//$BATS_TEST_TMPDIR/\/run\/vmm}
+}
+
+@test "the VMM is another user's: it ends or is killed, and the VF is home" {
+	local line
+	as_daemon
+	start_guest bash -c "exec $line"
+	[[ $(stat -c %U /dev/vfio/"$(group_of "$VF")") == daemon ]]
+	[[ $(ps -o user= -p "$(pgrep qemu)") == daemon ]]
+	tell quit
+	ended "$pid" 0
+	is_home "$VF" nvme
+	start_guest bash -c "exec $line"
+	pkill -KILL qemu
+	ended "$pid" 137
+	is_home "$VF" nvme
+	rm -r /run/vmm
+}
