@@ -83,21 +83,18 @@ user() {
 
 # murderer END: sends signals until then. It forks nothing: it would not get far beside twenty.
 murderer() {
-	local -a pids
 	local -i sent=0
 	local dir name
 	RANDOM=$((SEED + 100))
 	while ((SECONDS < $1)); do
-		pids=()
 		for dir in /proc/[0-9]*; do
-			# It may have ended.
-			if { read -r name <"$dir/comm"; } 2>/dev/null && [[ $name == vfio-bind ]]; then
-				pids+=("${dir##*/}")
+			# All that the users start come after this one; and it may have ended.
+			if ((${dir##*/} > BASHPID)) && { read -r name <"$dir/comm"; } 2>/dev/null &&
+				[[ $name == vfio-bind ]] && ((RANDOM % 3 == 0)); then
+				one_of INT TERM HUP QUIT KILL
+				! kill "-$chosen" "${dir##*/}" 2>/dev/null || sent+=1
 			fi
 		done
-		((${#pids[@]})) || continue
-		one_of INT TERM HUP QUIT KILL
-		! kill "-$chosen" "${pids[RANDOM % ${#pids[@]}]}" 2>/dev/null || sent+=1
 	done
 	echo "$sent" >"$BATS_TEST_TMPDIR/sent"
 }
