@@ -183,8 +183,7 @@ static int check_group(const struct vfio_nodes *nodes, int fd)
 	return S_ISCHR(st.st_mode) && st.st_rdev == nodes->group_number ? 0 : -ENXIO;
 }
 
-/* Returns 0 with *@guard; or -errno, ENODEV if VFIO has no device of the group any more.
- */
+/* Once. Returns 0 with *@guard, or -errno as open_group(). */
 static int try_group(const struct vfio_nodes *nodes, int *guard)
 {
 	int fd = open(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);

@@ -177,6 +177,21 @@ end_background() {
 	until_true 60 nobody_works
 }
 
+# held_up PATH ARGUMENT...: in the background, vfio-bind whose workers' first writes to PATH
+# wait for go_on. One has come so far.
+held_up() {
+	local log=$BATS_TEST_TMPDIR/held
+	rm -f "$log"
+	in_background taskset 1 strace -D -f -qqq -o "$log" -P "$1" -e trace=write \
+		-e inject=write:delay_enter=1000s:when=1 vfio-bind "${@:2}" -t 1000
+	until_true 30 grep -qs 'write(' "$log"
+}
+
+# Whom a tracer held goes on when the tracer is gone.
+go_on() {
+	pkill -KILL -x strace
+}
+
 # readme_launcher: makes the launcher script of the README, as it stands there, in $launch.
 readme_launcher() {
 	launch=$BATS_FILE_TMPDIR/launch

@@ -213,11 +213,6 @@ flag_is() {
 	device_is vbtest.0 vfio-platform vbtest-target
 }
 
-# Whom a tracer held goes on when the tracer is gone.
-go_on() {
-	pkill -KILL -x strace
-}
-
 # waits_for PATTERN ARGUMENT...: run it until the kernel has answered it so, which tells
 # that the device is held. Its pid, and that of its group, is $command.
 waits_for() {

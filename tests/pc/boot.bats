@@ -142,12 +142,10 @@ coldplug() {
 @test "a trigger on a running system leaves the flag of a handoff, before the unbind and after" {
 	vfio_bind 0 pin --boot "$PINNED"
 	start_udevd
-	in_background strace -D -f -qqq -o /dev/null -P /sys/bus/pci/drivers/e1000e/unbind -e trace=write \
-		-e inject=write:delay_enter=1000s:when=1 vfio-bind handoff "$PINNED" vfio-pci -t 1000
-	until_true 30 device_is "$PINNED" e1000e vfio-pci >/dev/null
+	held_up /sys/bus/pci/drivers/e1000e/unbind handoff "$PINNED" vfio-pci
 	trigger systemd
 	device_is "$PINNED" e1000e vfio-pci
-	pkill -KILL -x strace
+	go_on
 	ended "$pid" 0
 	trigger systemd
 	trigger initramfs-tools

@@ -15,7 +15,7 @@ setup() {
 }
 
 teardown() {
-	pkill -KILL -x strace || :
+	go_on || :
 	pkill -KILL vfio-open || :
 	let_go
 	until_true 20 nobody_works || :
@@ -142,7 +142,7 @@ reads_hang() {
 	until_true 20 has_open "$(realpath "$(syspath "$NVME")")/reset"
 	run ! vfio-open "$group" "${NVME#*/}"
 	says "busy"
-	pkill -KILL -x strace
+	go_on
 	wait "$command"
 	run -0 vfio-open "$group" "${NVME#*/}"
 }

@@ -120,21 +120,6 @@ of_group() {
 
 # --- killed in part ----------------------------------------------------------------
 
-# held_up PATH ARGUMENT...: in the background, vfio-bind whose workers' first writes to PATH
-# wait for go_on. One has come so far.
-held_up() {
-	local log=$BATS_TEST_TMPDIR/held
-	rm -f "$log"
-	in_background taskset 1 strace -D -f -qqq -o "$log" -P "$1" -e trace=write \
-		-e inject=write:delay_enter=1000s:when=1 vfio-bind "${@:2}" -t 1000
-	until_true 30 grep -qs 'write(' "$log"
-}
-
-# Whom a tracer held goes on when the tracer is gone.
-go_on() {
-	pkill -KILL -x strace
-}
-
 is_locked() {
 	! flock -n "$1" true
 }
