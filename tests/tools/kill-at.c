@@ -418,6 +418,7 @@ struct point {
 	pid_t script_pid;
 	long long came_to; /* the number of the system call; -1: not there yet */
 	bool failing;	   /* the call is being made, and has to fail */
+	long asked_break;  /* by a brk that fails */
 };
 
 static void send_signal(const struct point *point, int process)
@@ -467,39 +468,56 @@ static void start_script(struct point *point, pid_t pid)
 }
 
 #ifdef __x86_64__
+#define OFFSET(name) offsetof(struct user_regs_struct, name)
+
 static void poke(pid_t pid, size_t offset, long value)
 {
 	if (ptrace(PTRACE_POKEUSER, pid, offset, value) < 0)
 		die("PTRACE_POKEUSER");
 }
 
-/* Before the call. Returns whether its answer is to be replaced. */
-static bool fail_call(pid_t pid, long long call)
+/* Before the call. Returns whether there is something to be done behind it, too. */
+static bool fail_call(struct point *point, pid_t pid)
 {
-	if (call == SYS_exit_group || call == SYS_exit || call == SYS_rt_sigreturn)
+	switch (point->came_to) {
+	case SYS_exit_group:
+	case SYS_exit:
+	case SYS_rt_sigreturn:
 		return false;
-	if (call == SYS_brk)
-		poke(pid, offsetof(struct user_regs_struct, rdi), 0);
-	else if (call != SYS_close)
-		poke(pid, offsetof(struct user_regs_struct, orig_rax), -1);
-	return call != SYS_brk;
+	case SYS_brk: /* asks where it is */
+		errno = 0;
+		point->asked_break = ptrace(PTRACE_PEEKUSER, pid, OFFSET(rdi), 0);
+		if (errno)
+			die("PTRACE_PEEKUSER");
+		poke(pid, OFFSET(rdi), 0);
+		return true;
+	case SYS_close:
+		return true;
+	default:
+		poke(pid, OFFSET(orig_rax), -1);
+		return true;
+	}
 }
 
-static void answer(pid_t pid, int number)
+/* Behind the call. A process relies on that the kernel leaves it the argument. */
+static void answer(const struct point *point, pid_t pid)
 {
-	poke(pid, offsetof(struct user_regs_struct, rax), -number);
+	if (point->came_to == SYS_brk)
+		poke(pid, OFFSET(rdi), point->asked_break);
+	else
+		poke(pid, OFFSET(rax), -point->number);
 }
 #else
-static bool fail_call(pid_t pid, long long call)
+static bool fail_call(struct point *point, pid_t pid)
 {
-	(void)pid, (void)call;
+	(void)point, (void)pid;
 	errno = ENOSYS;
 	die("fail");
 }
 
-static void answer(pid_t pid, int number)
+static void answer(const struct point *point, pid_t pid)
 {
-	(void)pid, (void)number;
+	(void)point, (void)pid;
 }
 #endif
 
@@ -515,7 +533,7 @@ static void act(struct point *point, const struct process *process, long long ca
 		kill_all();
 		break;
 	case FAIL:
-		point->failing = fail_call(process->pid, call);
+		point->failing = fail_call(point, process->pid);
 		break;
 	case SIGNAL:
 		send_signal(point, 1);
@@ -553,7 +571,7 @@ static void note(struct point *point, int number, int status)
 	if (!is_entry(process->pid, status, &info)) {
 		if (point->failing && number == point->process &&
 		    WSTOPSIG(status) == (SIGTRAP | 0x80)) {
-			answer(process->pid, point->number);
+			answer(point, process->pid);
 			point->failing = false;
 		}
 		return;
