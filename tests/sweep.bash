@@ -250,7 +250,7 @@ sweep_both() {
 		sweep "$2" "$device" "$(stride_of "$1")" $luck $turn ${#SWEPT[@]} &
 		background+=($!)
 		turn=$((turn + 1))
-		taskset -p "$turn" $! >/dev/null # a processor each
+		taskset -p $((1 << turn % $(nproc))) $! >/dev/null # one each, if there are two
 	done
 	for device in "${SWEPT[@]}"; do
 		if ! wait "${background[0]}"; then

@@ -89,7 +89,7 @@ watcher() {
 }
 
 @test "twenty processes at handoff and release of one device all succeed" {
-	local i end=$((SECONDS + ${CONTEND_SECONDS:-60})) status count
+	local i end=$((SECONDS + ${CONTEND_SECONDS:-20})) status count
 	local -a total=()
 	for ((i = 0; i < 20; i++)); do
 		if ((i % 2)); then

@@ -40,7 +40,7 @@ contender() {
 # contend COMMAND...: one process for each, with COMMANDs separated by commas. What they
 # ended with is in total.
 contend() {
-	local i=0 status count end=$((SECONDS + ${CONTEND_SECONDS:-30})) commands file
+	local i=0 status count end=$((SECONDS + ${CONTEND_SECONDS:-12})) commands file
 	total=()
 	for commands in "$@"; do
 		IFS=, read -ra commands <<<"$commands"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # A PC whose IOMMU is switched off, under a kernel without CONFIG_VFIO_NOIOMMU. Run by
-# itself, with `tests/guest/run -M pc-6.1-noiommu`.
+# itself, with `tests/guest/run -M pc-6.12-noiommu`.
 
 load ../helpers
 
