@@ -28,13 +28,20 @@ faulty() {
 	[[ $(<"$MADE_UP/strace") == *INJECTED* ]]
 }
 
+# said_all: what vfio-bind printed, but for the warning of a release that cannot tell whether the
+# device is pinned at boot, too: it releases all the same.
+said_all() {
+	grep -hv "^vfio-bind: warning: cannot read /etc/udev/rules.d/10-vfio-bind.rules: " \
+		"$MADE_UP/out" "$MADE_UP/err" | sort
+}
+
 # sweep ARGUMENT...: status 0 means that what is printed is what is printed without the fault; or
 # else vfio-bind says why, with status 1 to 3.
 sweep() {
 	local call errno good said
 	local -i n runs=0 wrong=0
 	vfio-bind "$@" >"$MADE_UP/out" 2>"$MADE_UP/err"
-	good=$(sort "$MADE_UP/out" "$MADE_UP/err")
+	good=$(said_all)
 	for call in "${calls[@]}"; do
 		for errno in "${errnos[@]}"; do
 			for ((n = 1; ; n += step)); do
@@ -42,7 +49,7 @@ sweep() {
 				said=$(<"$MADE_UP/err")
 				runs+=1
 				case $status in
-				0) [[ $(sort "$MADE_UP/out" "$MADE_UP/err") == "$good" ]] && continue ;;
+				0) [[ $(said_all) == "$good" ]] && continue ;;
 				[123]) [[ $said == *vfio-bind:* ]] && continue ;;
 				127) # the program has not begun
 					[[ $said == *"error while loading shared libraries"* ]] && continue
