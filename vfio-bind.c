@@ -57,6 +57,7 @@ static struct boot_pins pins; /* as they were before, where they play a part */
 
 static enum status worst;
 static bool any_done;
+static bool any_unpinned; /* one of the pins has been ended, in the file */
 
 static const struct command_line {
 	const char *name, *operands, *summary, *doc;
@@ -182,12 +183,24 @@ static void tell_failure(const struct error *e)
 	fail(NULL, e);
 }
 
+/* What fails when a pin at boot has been ended is not as it was. */
+static void add_unpinned(struct error *e)
+{
+	e->status = STATUS_BROKEN;
+	error_end(e, ", but it is not pinned at boot any more");
+}
+
 static void tell_result(const struct device *dev, const struct error *e)
 {
-	if (e->status == STATUS_DONE)
+	struct error failure = *e;
+
+	if (e->status == STATUS_DONE) {
 		any_done = true;
-	else
-		fail(dev->name, e);
+		return;
+	}
+	if (any_unpinned && boot_find(&pins, dev))
+		add_unpinned(&failure);
+	fail(dev->name, &failure);
 }
 
 /* In a dry run nothing was changed that the initramfs would have to know. */
@@ -457,7 +470,8 @@ static bool end_pins(struct devices *devices)
 		fail(NULL, &e);
 		return false;
 	}
-	if (any)
+	any_unpinned = any && !arg_dry_run;
+	if (any_unpinned)
 		tell_hint_of_boot();
 	for (size_t i = 0; i < devices->n; i++) {
 		if (sysfs_has(devices->dev[i].path, ""))
@@ -466,7 +480,12 @@ static bool end_pins(struct devices *devices)
 			device_clear(&devices->dev[i]);
 	}
 	devices->n = kept;
-	return all_read();
+	if (sysfs_check_read(&e) == 0)
+		return true;
+	if (any_unpinned)
+		add_unpinned(&e);
+	fail(NULL, &e);
+	return false;
 }
 
 /* Of all: what has a record, and what is pinned at boot. */
@@ -528,15 +547,16 @@ static int run_changing(void)
 		devices_append(&in_order, &dev);
 	}
 	arg_request.pins = &pins;
+	worker_block_signals();
+	/* A closed pipe behind stderr must not end the command half way. */
+	if (!arg_dry_run)
+		signal(SIGPIPE, SIG_IGN);
 	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&
 	    !end_pins(&devices))
 		return worst;
 	if (!devices.n)
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
-	/* A closed pipe behind stderr must not end the command half way. */
-	if (!arg_dry_run)
-		signal(SIGPIPE, SIG_IGN);
 	arg_request.devices = &devices;
 	if (arg_lease.argv) {
 		arg_lease.devices = &in_order;
@@ -547,7 +567,7 @@ static int run_changing(void)
 		return end_lease(signal_number);
 	if (pins_for_boot(&arg_request) && any_done)
 		tell_hint_of_boot();
-	if (signal_number && !any_done && worst != STATUS_BROKEN)
+	if (signal_number && !any_done && !any_unpinned && worst != STATUS_BROKEN)
 		die_of(signal_number);
 	return worst;
 }

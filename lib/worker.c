@@ -517,10 +517,20 @@ static void advance(struct workers *workers)
 
 /* --- the wait ------------------------------------------------------------------ */
 
+void worker_block_signals(void)
+{
+	static const int let_through[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE};
+	sigset_t set;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(let_through); i++)
+		sigdelset(&set, let_through[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 /* Returns an fd to read the signals to stop from; in a lease, all that are
- * forwarded to COMMAND. They stay blocked until vfio-bind ends: one that comes
- * too late to stop anything must not hide what was done. A signal that vfio-bind
- * was started with as ignored stays ignored. */
+ * forwarded to COMMAND. A signal that vfio-bind was started with as ignored
+ * stays ignored. */
 static int stop_signals(const struct request *request)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -535,7 +545,6 @@ static int stop_signals(const struct request *request)
 		    action.sa_handler != SIG_IGN)
 			sigaddset(&set, signals[i]);
 	}
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 

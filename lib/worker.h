@@ -16,13 +16,17 @@ struct listener {
 		       const struct error *e); /* once for each device */
 };
 
+/* Block the signals that would end vfio-bind on its way, until it ends by itself: one that
+ * comes too late to stop anything must not hide what was done. To be called before the
+ * first change, and before worker_run(). A stop for job control, and SIGPIPE, are not
+ * among them. */
+void worker_block_signals(void);
+
 /* Run the request on all its devices, side by side, until its deadline; a signal to stop
  * (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too. In a handoff, the devices of one
  * IOMMU group all get there, or all go back. What the listener has given to output_add()
  * is written until the deadline.
  * In a lease, COMMAND runs as soon as all devices are there; a signal is forwarded to it
  * then, and ends the wait only before it has started and after its end.
- * Returns that signal's number, or 0: one that came while a worker was still at work. The
- * four stay blocked: what comes later changes nothing, and must not hide what was done.
- */
+ * Returns that signal's number, or 0: one that came while a worker was still at work. */
 int worker_run(const struct request *request, const struct listener *listener);

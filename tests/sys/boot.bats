@@ -300,6 +300,53 @@ echo > $NVME/driver_override" release -n 00:10.0
 	flagged "$NVME" vfio-pci
 }
 
+# bats test_tags=slow
+@test "release --boot that comes no further than the end of the pin: 4, and it says so" {
+	local call unpinned=", but it is not pinned at boot any more"
+	# Under ptrace, LeakSanitizer does not work.
+	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+
+	promise "a signal as the file is removed, and later"
+	for call in unlink:signal=TERM:when=2 socketpair:signal=TERM; do
+		restore && modules
+		vfio_bind pin --boot 00:10.0 vfio-pci
+		run -4 env --default-signal=TERM strace -qqq -o "$MADE_UP/trace" -e trace="${call%%:*}" \
+			-e inject="$call" vfio-bind release --boot 00:10.0
+		[[ $output == "$RENEW
+vfio-bind: 0000:00:10.0: interrupted: nothing was touched$unpinned" ]]
+		no_file
+		flagged "$NVME" vfio-pci
+	done
+
+	promise "a lock that somebody has"
+	modules
+	vfio_bind pin --boot 00:10.0 vfio-pci
+	hold /run/vfio-bind/lock/pci:0000:00:10.0 flock -F /run/vfio-bind/lock/pci:0000:00:10.0
+	expect 4 "$RENEW
+vfio-bind: 0000:00:10.0: timed out: locked by sleep (pid $holder)$unpinned
+vfio-bind: hint: try again when that process has ended; do not kill it" release --boot -t 0.01 00:10.0
+	no_file
+	let_go
+	expect 0 "" release --boot 00:10.0
+
+	promise "nobody is there to read the hint: it is done"
+	modules
+	vfio_bind pin --boot 00:10.0 vfio-pci
+	perl -e 'pipe my $from, my $to; close $from; open STDERR, ">&", $to; exec @ARGV' \
+		vfio-bind release --boot 00:10.0
+	no_file
+	flagged "$NVME" ''
+
+	promise "what cannot be read behind it"
+	modules
+	vfio_bind pin --boot 00:10.0 vfio-pci
+	run -4 strace -qqq -o "$MADE_UP/trace" -e trace=access -P "$NVME/" -e inject=access:error=EIO \
+		vfio-bind release --boot 00:10.0
+	[[ $output == *"$RENEW
+vfio-bind: cannot read $NVME/: Input/output error$unpinned" ]]
+	no_file
+}
+
 @test "twenty at once: all pins are in it; and none after twenty releases" {
 	local i pids=()
 	modules
