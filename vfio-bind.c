@@ -428,7 +428,6 @@ static int find_lease(void)
 	struct error e, found;
 	int status = 0;
 
-	lease_begin(&arg_lease);
 	if (lease_find(&arg_lease, &status, &found) < 0) {
 		error_set(&e, STATUS_USAGE, "%s: nothing was touched", found.text);
 		fail(NULL, &e);
@@ -899,6 +898,8 @@ int main(int argc, char **argv)
 	_cleanup_free_ char *format_of_help = copy(getenv("ARGP_HELP_FMT"));
 
 	open_standard_fds();
+	lease_begin(&arg_lease);
+	signal(SIGXFSZ, SIG_IGN); /* so that a write fails, which is told */
 	atexit(end_output);
 	argp_err_exit_status = lease_at < argc ? STATUS_OF_LEASE : STATUS_USAGE;
 	/* Wide enough for argp's "Try ..." to stand on one line. What the environment

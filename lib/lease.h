@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
-#define LEASE_SIGNALS 3
+#define LEASE_SIGNALS 4
 
 struct lease {
 	char **argv; /* COMMAND and its arguments, and a NULL; NULL: there is no lease */

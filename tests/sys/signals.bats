@@ -39,16 +39,9 @@ full_pipe() {
 		fcntl $to, F_SETFL, O_RDWR or die'
 }
 
-@test "a signal at any call after the work is done: it is done, and the status says so" {
-	local signal call
+@test "a signal when the work is done: it is done, and the status says so" {
+	local signal
 	for signal in INT TERM HUP QUIT; do
-		for call in rt_sigprocmask exit_group; do
-			unflagged
-			status_of strace -qqq -o "$MADE_UP/trace" -e trace=$call \
-				-e inject=$call:signal=$signal:when=2+ vfio-bind pin 00:10.0 pci-stub
-			((status == 0))
-			flagged pci-stub
-		done
 		# The wait for the worker's end comes last.
 		unflagged
 		status_of strace -qqq -o "$MADE_UP/trace" -e trace=wait4 \
@@ -56,6 +49,29 @@ full_pipe() {
 		((status == 0))
 		flagged pci-stub
 		grep -q ^wait4 "$MADE_UP/trace"
+	done
+}
+
+@test "what else would end a process, as an alarm from before, ends none that is at work" {
+	local signal
+	for signal in ALRM USR1 XCPU 40; do
+		unflagged
+		status_of strace -qqq -o "$MADE_UP/trace" -e trace=socketpair \
+			-e inject=socketpair:signal=$signal vfio-bind pin -v 00:10.0 pci-stub
+		((status == 0))
+		flagged pci-stub
+		grep -q ^socketpair "$MADE_UP/trace"
+	done
+}
+
+@test "a file that may not grow: a failed write as any other, and not the end" {
+	unflagged
+	printf '%2000s' '' >"$MADE_UP/full"
+	(ulimit -f 1 && exec vfio-bind pin -v 00:10.0 pci-stub 2>>"$MADE_UP/full")
+	flagged pci-stub
+	for arguments in list --help; do
+		run -1 bash -c "ulimit -f 1 && exec vfio-bind $arguments >>'$MADE_UP/full'"
+		[[ $output == "vfio-bind: write error: File too large" ]]
 	done
 }
 
