@@ -323,8 +323,10 @@ char *owner_text(const char *node)
 	_cleanup_free_ char *uid = NULL, *gid = NULL;
 	struct stat st;
 
-	if (lstat(node, &st) < 0)
-		return NULL;
+	if (lstat(node, &st) < 0) {
+		sysfs_note_unread(node);
+		return errno == ENOENT ? NULL : copy("?");
+	}
 	uid = format("%u", st.st_uid);
 	gid = format("%u", st.st_gid);
 	user = getpwuid(st.st_uid);

@@ -53,6 +53,6 @@ void owner_given_clear(struct given *before);
  * none. A new string. */
 char *owner_lacks(const struct owner *owner, const char *shared, const char *node);
 
-/* "ALICE:KVM 0660" of a node, numbers for what has no name; NULL: it is not there. A new
- * string. */
+/* "ALICE:KVM 0660" of a node, numbers for what has no name; "?", and a note: it could not
+ * be read; NULL: it is not there. A new string. */
 char *owner_text(const char *node);

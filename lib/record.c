@@ -208,7 +208,8 @@ int record_open_group_lock(const char *number, struct error *e)
 	return open_lock(path, e);
 }
 
-/* The lease of a lock that is taken, from its file; a new string, or NULL. */
+/* The lease of a lock that is taken, from its file; a new string, or NULL with errno: 0
+ * if there is none. */
 static char *read_lease(int fd)
 {
 	char line[256] = "";
@@ -216,30 +217,43 @@ static char *read_lease(int fd)
 	_cleanup_free_ char *comm = NULL;
 	int pid, name = 0;
 
-	line[n > 0 ? strcspn(line, "\n") : 0] = '\0';
-	if (sscanf(line, "%d %n", &pid, &name) != 1 || !name)
+	if (n < 0)
 		return NULL;
+	line[strcspn(line, "\n")] = '\0';
+	if (sscanf(line, "%d %n", &pid, &name) != 1 || !name) {
+		errno = 0;
+		return NULL;
+	}
 	if (pid == 0)
 		return format("%s (ended)", line + name);
 	comm = sysfs_process_name(pid);
 	return comm ? copy(comm) : format("%s (pid %d)", line + name, pid);
 }
 
-/* Open the lock's file, if somebody has the lock. Returns the fd, or -1. */
+/* Open the lock's file, if somebody has the lock; without a wait, should it be a FIFO.
+ * Returns the fd, or -errno: -ENOENT if nobody has it, or only root can know; what else
+ * it is was noted. */
 static int open_if_locked(const struct device *dev)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int err = fd < 0 ? errno : ENOENT;
 
-	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0)
+	if (fd < 0 && sysfs_is_forbidden(err))
+		return -ENOENT;
+	if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0)
+		err = errno;
+	if (err == EWOULDBLOCK)
 		return fd;
-	close(fd);
-	return -1;
+	errno = err;
+	sysfs_note_unread(path);
+	cleanup_close(&fd);
+	return -err;
 }
 
 char *record_lock_holder(const struct device *dev, pid_t except)
 {
-	_cleanup_close_ int fd = sysfs_is_dry_run() ? -1 : open_if_locked(dev);
+	_cleanup_close_ int fd = sysfs_is_dry_run() ? -ENOENT : open_if_locked(dev);
 	_cleanup_free_ char *lease = NULL, *who = NULL;
 	struct stat st;
 	pid_t pid;
@@ -262,8 +276,15 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 char *record_lease(const struct device *dev)
 {
 	_cleanup_close_ int fd = open_if_locked(dev);
+	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
+	char *lease = fd < 0 ? NULL : read_lease(fd);
 
-	return fd < 0 ? NULL : read_lease(fd);
+	if (fd < 0)
+		return fd == -ENOENT ? NULL : copy("?");
+	if (lease || errno == 0)
+		return lease;
+	sysfs_note_unread(path);
+	return copy("?");
 }
 
 /* Is it a record, and all of one? Every line has a key and a value, and ends. */
@@ -317,7 +338,8 @@ int record_write(const struct device *dev, const struct record *record, struct e
 
 	if (sysfs_is_dry_run())
 		return 0;
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	unlink(temporary); /* left by a worker that was killed as it wrote */
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_set(e, STATUS_FAILED, "cannot write %s: %s", temporary,
 				 strerror(errno));
@@ -336,7 +358,7 @@ int record_remove(const struct device *dev, struct error *e)
 
 	if (sysfs_is_dry_run())
 		return 0;
-	unlink(temporary); /* left by a worker that was killed as it wrote */
+	unlink(temporary); /* as above */
 	if (unlink(path) < 0 && errno != ENOENT)
 		return error_set(e, STATUS_FAILED, "cannot remove %s: %s", path,
 				 strerror(errno));

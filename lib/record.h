@@ -65,7 +65,8 @@ char *record_lock_holder(const struct device *dev, pid_t except);
 void record_set_lease(int lock, pid_t command, const char *name);
 
 /* Whom the device is leased to: "COMMAND (pid N)", or "COMMAND (ended)" if another
- * process still holds it; NULL: nobody, or only root can know. */
+ * process still holds it; "?", and a note: it could not be read; NULL: nobody, or only
+ * root can know. */
 char *record_lease(const struct device *dev);
 
 /* Read the device's record. Returns 1 with @record to be cleared; 0: there is none, or

@@ -114,12 +114,15 @@ bool sysfs_is_forbidden(int err)
 
 char *sysfs_read_file(const char *path)
 {
-	FILE *file = fopen(path, "re");
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a FIFO's would wait */
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	char *text = NULL;
 	size_t size = 0;
 	int err = errno;
 
 	if (!file) {
+		cleanup_close(&fd);
+		errno = err;
 		if (!sysfs_is_forbidden(err))
 			sysfs_note_unread(path);
 		return NULL;

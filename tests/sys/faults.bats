@@ -11,7 +11,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
 # The calls by which vfio-bind learns something, or makes a process that does. Memory is not
 # among them: without it the program ends at once, as by a kill. Nor are the worker's messages.
-calls=(openat access readlink readlinkat newfstatat statx getdents64 read clone pipe2 socketpair flock mkdir)
+calls=(openat access readlink readlinkat newfstatat statx getdents64 read pread64 clone pipe2 socketpair flock mkdir)
 
 if [[ ${FAULTS-} == all ]]; then
 	errnos=(ENOMEM EMFILE EIO EACCES) step=1
@@ -91,7 +91,30 @@ sweep() {
 
 @test "list: a call that fails" {
 	sweep list -b platform
-	sweep list -o +HOST,USE,BOOT,ID,PF,VFS,RESET 00:05.1 00:10.0
+	changing
+	: >/dev/vfio/devices/vfio0
+	mkdir -p /run/vfio-bind/lock
+	echo "0 qemu" >/run/vfio-bind/lock/pci:0000:00:05.2
+	hold /run/vfio-bind/lock/pci:0000:00:05.2 flock -F /run/vfio-bind/lock/pci:0000:00:05.2
+	sweep list -o +HOST,USE,BOOT,ID,PF,VFS,RESET,OWNER,LEASE 00:05.2 00:10.0
+	rm /dev/vfio/devices/vfio0
+}
+
+@test "whose a device is cannot be read: that is not nobody's" {
+	local call node=/dev/vfio/devices/vfio0 lock=/run/vfio-bind/lock/pci:0000:00:05.2
+	changing
+	: >$node
+	mkdir -p /run/vfio-bind/lock
+	echo "0 qemu" >$lock
+	hold $lock flock -F $lock
+	expect 0 '0000:00:05.2 root:root\x200644 qemu\x20(ended)' list -nro DEVICE,OWNER,LEASE 00:05.2
+	for call in openat:error=EMFILE pread64:error=EIO flock:error=ENOLCK newfstatat:error=EIO; do
+		[[ $call != newfstatat:* ]] || lock=$node
+		run -1 strace -qqq -o "$MADE_UP/trace" -e trace="${call%%:*}" -P "$lock" -e inject="$call" \
+			vfio-bind list -nro DEVICE,OWNER,LEASE 00:05.2
+		[[ $output == *"vfio-bind: cannot read $lock: "* && $output == *"0000:00:05.2 "*"?"* ]]
+	done
+	rm $node
 }
 
 @test "a driver that cannot be told is not none" {

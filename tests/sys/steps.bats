@@ -203,6 +203,23 @@ functions 1" ]]
 	expect 0 "" release 00:10.0
 	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
 
+	promise "a FIFO in the place of each file there: nothing waits for it"
+	local fifo=pci:0000:00:10.0 lock
+	changing
+	mkdir -p /run/vfio-bind/{lock,record}
+	mkfifo /run/vfio-bind/{record/,lock/,}$fifo
+	run -1 timeout -s KILL 9 vfio-bind list -nro HOST,LEASE 00:10.0
+	[[ $output == *"cannot read /run/vfio-bind/record/$fifo: it is no record"* ]]
+	rm /run/vfio-bind/record/$fifo
+	exec {lock}<>/run/vfio-bind/lock/$fifo
+	flock "$lock"
+	run -1 timeout -s KILL 9 vfio-bind list -nro DEVICE,LEASE 00:10.0
+	[[ $output == *"0000:00:10.0 ?"* && $output == *"cannot read /run/vfio-bind/lock/$fifo: "* ]]
+	exec {lock}<&-
+	: >"$NVME/driver_override"
+	timeout -s KILL 9 vfio-bind pin -t 1 00:10.0 pci-stub
+	[[ -f /run/vfio-bind/record/$fifo && ! -e /run/vfio-bind/$fifo ]]
+
 	promise "release --all leaves nothing of a record that was never written to its end"
 	changing
 	mkdir -p /run/vfio-bind/{lock,record}
