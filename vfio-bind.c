@@ -409,9 +409,9 @@ static int end_as_command(int status)
 static int end_lease(int signal_number)
 {
 	int status = arg_lease.status;
+	_cleanup_free_ char *death = signal_text(WTERMSIG(status));
 	_cleanup_free_ char *line =
-		WIFSIGNALED(status) ? format(PROGRAM ": COMMAND was killed by SIG%s\n",
-					     sigabbrev_np(WTERMSIG(status)))
+		WIFSIGNALED(status) ? format(PROGRAM ": COMMAND was killed by %s\n", death)
 				    : format(PROGRAM ": COMMAND ended with status %d\n",
 					     WEXITSTATUS(status));
 

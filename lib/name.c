@@ -136,8 +136,11 @@ static void note_virtual(struct search *search, const char *path)
 {
 	char resolved[PATH_MAX];
 
-	if (!search->virtual && realpath(path, resolved) &&
-	    starts_with(resolved, VIRTUAL) && sysfs_has(resolved, "subsystem"))
+	if (search->virtual)
+		return;
+	if (!realpath(path, resolved))
+		sysfs_note_unread(path);
+	else if (starts_with(resolved, VIRTUAL) && sysfs_has(resolved, "subsystem"))
 		search->virtual = copy(resolved);
 }
 
@@ -152,7 +155,7 @@ static void match_function(struct search *search, const char *class_path)
 	size_t before = search->found.n;
 	struct device dev = {0};
 
-	while (access(path, F_OK) == 0 && device_behind(path, &dev) < 0) {
+	while (sysfs_has(path, "") && device_behind(path, &dev) < 0) {
 		char *up = format("%s/device", path);
 
 		free(path);

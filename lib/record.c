@@ -402,12 +402,12 @@ struct names record_list(void)
 	return list;
 }
 
-/* Is the device, BUS/NAME, there? */
-static bool is_there(const char *name)
+/* Is the device, BUS/NAME, not there? */
+static bool is_absent(const char *name)
 {
 	_cleanup_device_ struct device dev = device_called(name);
 
-	return access(dev.path, F_OK) == 0;
+	return access(dev.path, F_OK) < 0 && errno == ENOENT;
 }
 
 bool record_has_met(const char *name)
@@ -417,7 +417,7 @@ bool record_has_met(const char *name)
 	add_devices(&met, DIR_OF_LOCKS); /* a lock's file stays */
 	for (size_t i = 0; i < met.n; i++) {
 		if (!starts_with(met.name[i], "iommu_group/") &&
-		    name_means(name, met.name[i]) && !is_there(met.name[i]))
+		    name_means(name, met.name[i]) && is_absent(met.name[i]))
 			return true;
 	}
 	return false;

@@ -61,6 +61,13 @@ char *shell_quoted(const char *word)
 	return quoted;
 }
 
+char *signal_text(int number)
+{
+	const char *name = sigabbrev_np(number);
+
+	return name ? format("SIG%s", name) : format("signal %d", number);
+}
+
 void *with_room(void *array, size_t n, size_t size)
 {
 	void *larger = reallocarray(array, n + 1, size);

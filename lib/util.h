@@ -60,6 +60,9 @@ void append(char **list, const char *separator, const char *fmt, ...) _printf_(3
 /* @word as a shell must be given it; a new string. */
 char *shell_quoted(const char *word);
 
+/* "SIGTERM", or "signal 36" of one that has no name; a new string. */
+char *signal_text(int number);
+
 /* @array, of @n elements of @size bytes, with room for one more. Never fails, like
  * format(). */
 void *with_room(void *array, size_t n, size_t size);

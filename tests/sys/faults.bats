@@ -117,6 +117,32 @@ sweep() {
 	rm $node
 }
 
+@test "what a name means cannot be read: it is not said that there is none" {
+	local name call n
+	folder /sys/devices/virtual/net/dummy0
+	link /sys/devices/virtual/net/dummy0/subsystem /sys/class/net
+	link /sys/class/net/dummy0 /sys/devices/virtual/net/dummy0
+	for name in nvme0n1 dummy0; do
+		for call in access readlink; do
+			for ((n = 1; ; n++)); do
+				faulty $call EIO $n list $name || break
+				[[ $(<"$MADE_UP/err") != *"no such device"* ]]
+			done
+			((n > 3))
+		done
+	done
+	# Nor that it was removed.
+	mkdir -p /run/vfio-bind/lock
+	: >/run/vfio-bind/lock/pci:0000:00:1e.0
+	expect 2 "vfio-bind: 00:1e.0: the device is gone: it was removed" list 00:1e.0
+	for n in 1 2; do
+		run -$n strace -qqq -o "$MADE_UP/trace" -e trace=access -P /sys/bus/pci/devices/0000:00:1e.0 \
+			-e inject=access:error=EIO:when=$n vfio-bind list 00:1e.0
+		[[ $output != *"is gone"* ]]
+		grep -q INJECTED "$MADE_UP/trace"
+	done
+}
+
 @test "a driver that cannot be told is not none" {
 	local n
 	for ((n = 1; ; n++)); do

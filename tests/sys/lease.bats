@@ -181,6 +181,11 @@ vfio-bind: COMMAND ended with status 7" ]]
 	vfio_bind handoff 00:10.0 none -- sh -c 'rm /run/vfio-bind/record/*; kill -TERM $$'
 	((status == 125))
 	[[ $output == *"vfio-bind: COMMAND was killed by SIGTERM" ]]
+	# One of the signals that have no name.
+	parked
+	vfio_bind handoff 00:10.0 none -- sh -c 'rm /run/vfio-bind/record/*; kill -36 $$'
+	((status == 125))
+	[[ $output == *"vfio-bind: COMMAND was killed by signal 36" ]]
 }
 
 @test "what COMMAND gets is what vfio-bind got" {
