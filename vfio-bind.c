@@ -411,9 +411,10 @@ static int end_lease(int signal_number)
 	int status = arg_lease.status;
 	_cleanup_free_ char *death = signal_text(WTERMSIG(status));
 	_cleanup_free_ char *line =
-		WIFSIGNALED(status) ? format(PROGRAM ": COMMAND was killed by %s\n", death)
-				    : format(PROGRAM ": COMMAND ended with status %d\n",
-					     WEXITSTATUS(status));
+		WIFSIGNALED(status)
+			? format(PROGRAM ": COMMAND was killed by %s\n", death)
+			: format(PROGRAM ": COMMAND ended with status %d\n",
+				 WEXITSTATUS(status));
 
 	if (arg_lease.started && worst)
 		output_add(STDERR_FILENO, line);

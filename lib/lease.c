@@ -23,8 +23,8 @@
 
 /* --- what COMMAND inherits ------------------------------------------------------ */
 
-/* The signals whose actions vfio-bind changes: of a pipe behind stderr, of a file that may
- * not grow, of its own timer (lib/output.c), and of COMMAND's end. */
+/* The signals whose actions vfio-bind changes: of a pipe behind stderr, of a file that
+ * may not grow, of its own timer (lib/output.c), and of COMMAND's end. */
 static const int changed[LEASE_SIGNALS] = {SIGPIPE, SIGXFSZ, SIGALRM, SIGCHLD};
 
 void lease_begin(struct lease *lease)

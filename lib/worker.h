@@ -16,9 +16,9 @@ struct listener {
 		       const struct error *e); /* once for each device */
 };
 
-/* Block the signals that would end vfio-bind on its way, until it ends by itself: one that
- * comes too late to stop anything must not hide what was done. To be called before the
- * first change, and before worker_run(). A stop for job control, and SIGPIPE, are not
+/* Block the signals that would end vfio-bind on its way, until it ends by itself: one
+ * that comes too late to stop anything must not hide what was done. To be called before
+ * the first change, and before worker_run(). A stop for job control, and SIGPIPE, are not
  * among them. */
 void worker_block_signals(void);
 
