@@ -253,7 +253,7 @@ static void scan_threads(struct scan *scan, int process)
 		cannot_see(scan, "task", errno);
 		return;
 	}
-	while ((task = readdir(tasks))) {
+	while (errno = 0, (task = readdir(tasks))) {
 		pid_t thread = atoi(task->d_name);
 		_cleanup_free_ char *path = format("task/%d/fd", thread);
 
@@ -263,6 +263,8 @@ static void scan_threads(struct scan *scan, int process)
 		if (scan_fds(scan, process, path))
 			last = thread;
 	}
+	if (errno)
+		cannot_see(scan, "task", errno);
 }
 
 /* --- maps ------------------------------------------------------------------------ */
