@@ -36,3 +36,27 @@ nodes_of_nvme() {
 	unless_seen 3 "cannot tell who has it open: /proc/$holder/task: Input/output error" \
 		getdents64:EIO "/proc/$holder/task" handoff -n 00:10.0 none
 }
+
+@test "an export of a disk" {
+	local config=/sys/kernel/config dir
+	folder $config/nvmet/subsystems/a/namespaces/1
+	for dir in $config/nvmet/subsystems $config/nvmet/subsystems/a/namespaces; do
+		unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Too many open files" \
+			openat:EMFILE $dir handoff -n 00:10.0 none
+	done
+	unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Input/output error" \
+		getdents64:EIO $dir handoff -n 00:10.0 none
+}
+
+@test "the network namespace of a process, or what has the name of one" {
+	ip link set eth0 down
+	unless_seen 3 "cannot tell who uses its interfaces: Input/output error" \
+		getdents64:EIO /proc handoff -n 0000:00:12.0 none
+	mkdir -p /run/netns
+	: >/run/netns/none
+	unless_seen 3 "cannot tell who uses its interfaces: /run/netns/none: Invalid argument" \
+		ioctl:EINVAL /run/netns/none handoff -n 0000:00:12.0 none
+	expect 0 "echo none > $PCI/0000:00:12.0/driver_override
+echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
+	rm /run/netns/none
+}

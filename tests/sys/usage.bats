@@ -81,6 +81,17 @@ vfio-bind: hint: --force takes it all the same"
 	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
 	umount /run/mounted
 
+	promise "a disk that LIO exports"
+	local core=/sys/kernel/config/target/core
+	attribute "$SDA/sda1/dev" 1023:1
+	none "$SDA/sda1/holders"
+	folder "$core/iblock_0/vb.disk" "$core/alua"
+	echo "HBA Index: 1" >"$core/iblock_0/hba_info"
+	free 0000:00:1f.2
+	echo "Status: ACTIVATED
+        Major: 1023 Minor: 1  CLAIMED: IBLOCK" >"$core/iblock_0/vb.disk/info"
+	in_use "sda1 is exported by LIO (target/core/iblock_0/vb.disk)" 0000:00:1f.2
+
 	promise "a multipath disk, by each controller"
 	changing
 	mkdir -p /run/mounted
