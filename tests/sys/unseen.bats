@@ -60,3 +60,15 @@ nodes_of_nvme() {
 echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	rm /run/netns/none
 }
+
+@test "the ACL of a node that is given to somebody" {
+	: >/dev/vfio/devices/vfio0
+	mount --bind /dev/full /dev/vfio/devices/vfio0
+	unless_seen 1 "cannot look at its node: Input/output error" \
+		getxattr:EIO "" handoff -n --owner=4711 00:05.2
+	# Not each file system has some.
+	unless_seen 0 "chown 4711 /dev/vfio/devices/vfio0" \
+		getxattr:EOPNOTSUPP "" handoff -n --owner=4711 00:05.2
+	umount /dev/vfio/devices/vfio0
+	rm /dev/vfio/devices/vfio0
+}
