@@ -7,15 +7,15 @@ load sys
 # Under ptrace, LeakSanitizer does not work.
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
-# unless_seen STATUS TEXT CALL:ERRNO PATH ARGUMENT...: vfio-bind ends with this status and says
-# that TEXT if this call for PATH fails; PATH may be empty.
+# unless_seen STATUS TEXT CALL:ERRNO PATH COMMAND...: COMMAND, a vfio-bind, ends with this status
+# and says that TEXT if this call for PATH fails; PATH may be empty.
 unless_seen() {
 	local path=${4:+-P $4} status=0
 	# shellcheck disable=SC2086 # options
 	output=$(strace -qqqf -o "$MADE_UP/trace" -e trace="${3%%:*}" $path \
-		-e inject="${3%%:*}:error=${3#*:}" vfio-bind "${@:5}" 2>&1) || status=$?
+		-e inject="${3%%:*}:error=${3#*:}" "${@:5}" 2>&1) || status=$?
 	if [[ $status != "$1" || $output != *"$2"* || $(<"$MADE_UP/trace") != *INJECTED* ]]; then
-		printf '%s\n' "vfio-bind ${*:5}: status $status, not $1; it said:" "$output" \
+		printf '%s\n' "${*:5}: status $status, not $1; it said:" "$output" \
 			"and not:" "$2" "calls:" "$(<"$MADE_UP/trace")"
 		return 1
 	fi
@@ -34,7 +34,14 @@ nodes_of_nvme() {
 	nodes_of_nvme 1:7
 	hold /dev/null
 	unless_seen 3 "cannot tell who has it open: /proc/$holder/task: Input/output error" \
-		getdents64:EIO "/proc/$holder/task" handoff -n 00:10.0 none
+		getdents64:EIO "/proc/$holder/task" vfio-bind handoff -n 00:10.0 none
+
+	promise "who holds a device, where those that are seen are vfio-bind's own"
+	hold /dev/null
+	local release='exec vfio-bind release -n 00:05.2 9</dev/full' # as if a worker had it
+	bash -c "$release"
+	unless_seen 3 "cannot tell who has it open: /proc/$holder/task: Input/output error" \
+		getdents64:EIO "/proc/$holder/task" bash -c "$release"
 }
 
 @test "an export of a disk" {
@@ -42,20 +49,20 @@ nodes_of_nvme() {
 	folder $config/nvmet/subsystems/a/namespaces/1
 	for dir in $config/nvmet/subsystems $config/nvmet/subsystems/a/namespaces; do
 		unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Too many open files" \
-			openat:EMFILE $dir handoff -n 00:10.0 none
+			openat:EMFILE $dir vfio-bind handoff -n 00:10.0 none
 	done
 	unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Input/output error" \
-		getdents64:EIO $dir handoff -n 00:10.0 none
+		getdents64:EIO $dir vfio-bind handoff -n 00:10.0 none
 }
 
 @test "the network namespace of a process, or what has the name of one" {
 	ip link set eth0 down
 	unless_seen 3 "cannot tell who uses its interfaces: Input/output error" \
-		getdents64:EIO /proc handoff -n 0000:00:12.0 none
+		getdents64:EIO /proc vfio-bind handoff -n 0000:00:12.0 none
 	mkdir -p /run/netns
 	: >/run/netns/none
 	unless_seen 3 "cannot tell who uses its interfaces: /run/netns/none: Invalid argument" \
-		ioctl:EINVAL /run/netns/none handoff -n 0000:00:12.0 none
+		ioctl:EINVAL /run/netns/none vfio-bind handoff -n 0000:00:12.0 none
 	expect 0 "echo none > $PCI/0000:00:12.0/driver_override
 echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	rm /run/netns/none
@@ -65,10 +72,10 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	: >/dev/vfio/devices/vfio0
 	mount --bind /dev/full /dev/vfio/devices/vfio0
 	unless_seen 1 "cannot look at its node: Input/output error" \
-		getxattr:EIO "" handoff -n --owner=4711 00:05.2
+		getxattr:EIO "" vfio-bind handoff -n --owner=4711 00:05.2
 	# Not each file system has some.
 	unless_seen 0 "chown 4711 /dev/vfio/devices/vfio0" \
-		getxattr:EOPNOTSUPP "" handoff -n --owner=4711 00:05.2
+		getxattr:EOPNOTSUPP "" vfio-bind handoff -n --owner=4711 00:05.2
 	umount /dev/vfio/devices/vfio0
 	rm /dev/vfio/devices/vfio0
 }
