@@ -131,10 +131,12 @@ static bool is_fuse(int dir, const char *name)
 }
 
 /* Does the error of a look tell that the file is no node? A server that is gone, or has
- * forgotten the file, had no node to give. */
+ * forgotten the file, had no node to give. EIO: a FUSE server has made another kind of
+ * file of it (fuse_make_bad). */
 static bool is_no_node(int err, int dir, const char *name)
 {
-	return err == ESTALE || err == ENOTCONN || (err == EACCES && is_fuse(dir, name));
+	return err == ESTALE || err == ENOTCONN ||
+	       ((err == EACCES || err == EIO) && is_fuse(dir, name));
 }
 
 static struct file_id id_of(const struct statx *st)

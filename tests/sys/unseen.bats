@@ -79,3 +79,23 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	umount /dev/vfio/devices/vfio0
 	rm /dev/vfio/devices/vfio0
 }
+
+@test "a file of a user's FUSE file system that its server has spoiled hides nobody" {
+	local server ready=$MADE_UP/ready
+	if ! mknod /run/fuse c 10 229 || ! exec 9<>/run/fuse; then skip "no FUSE here"; fi
+	nodes_of_nvme 1:7
+	mkdir -p /run/mnt
+	mount -i -t fuse -o nodev,nosuid,fd=9,rootmode=40000,user_id=65534,group_id=65534 vb /run/mnt
+	"$BATS_TEST_DIRNAME/bad-fuse" <&9 >"$MADE_UP/output" 2>&1 3>&- 9>&- &
+	server=$!
+	setpriv --reuid 65534 --regid 65534 --clear-groups bash -c 'exec 9>&- </run/mnt/x
+		until ! [[ -e /dev/fd/0 ]]; do :; done; echo y; exec sleep 600' >"$ready" 3>&- &
+	holder=$!
+	exec 9>&-
+	until [[ -s $ready ]]; do kill -0 $holder $server; done
+	vfio_bind handoff -n 00:10.0 none
+	kill $server
+	umount -l /run/mnt
+	echo "$output"
+	[[ $status == 0 ]]
+}
