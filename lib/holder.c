@@ -57,7 +57,8 @@ static bool has_file(const struct file_ids *files, struct file_id file)
 
 /* What the child that looks tells its parent. */
 struct finding {
-	enum { FOUND, UNSEEN, GOES_ON, ENDED } what; /* GOES_ON: to holder.pid */
+	enum { FOUND, UNSEEN, GOES_ON, ENDED } what; /* GOES_ON: to holder.pid,
+							  or a thread of it */
 	struct holder holder;
 	char unseen[128]; /* what it could not look at, and why */
 };
@@ -79,6 +80,11 @@ static void tell(const struct scan *scan, const struct finding *finding)
 static bool is_end(int err)
 {
 	return err == ENOENT || err == ESRCH;
+}
+
+static void goes_on(const struct scan *scan)
+{
+	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
 }
 
 static void cannot_see(const struct scan *scan, const char *what, int err)
@@ -262,6 +268,7 @@ static void scan_threads(struct scan *scan, int process)
 		if (thread == 0 || thread == scan->pid ||
 		    syscall(SYS_kcmp, last, thread, KCMP_FILES, 0, 0) == 0)
 			continue;
+		goes_on(scan);
 		if (scan_fds(scan, process, path))
 			last = thread;
 	}
@@ -373,7 +380,7 @@ static void scan_process(struct scan *scan, int proc, const char *pid)
 	if (is_kernel_thread(scan->pid))
 		return;
 	process = openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
+	goes_on(scan);
 	if (process < 0) {
 		cannot_see(scan, "", errno);
 		return;
@@ -410,7 +417,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 
 /* --- the parent of the scan -------------------------------------------------------- */
 
-/* For one process: many of them may take longer. */
+/* For one process, or a thread with descriptors of its own: many of them may take longer. */
 #define LOOK_TIME (5 * SEC)
 
 static void add_holder(struct holders *holders, const struct holder *holder)

@@ -99,3 +99,16 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	echo "$output"
 	[[ $status == 0 ]]
 }
+
+# bats test_tags=slow
+@test "the descriptors of each thread have their own five seconds" {
+	local ready=$MADE_UP/ready
+	"${REAL%/*}/tools/node-user" thread /dev/full "$ready" 3>&- &
+	holder=$!
+	until [[ -e $ready ]]; do kill -0 $holder; done
+	run -0 strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
+		-e inject=openat:delay_exit=1.5s vfio-bind list -nro HOLDER 00:05.2
+	[[ $output == *"node-user"*"(pid"*"$holder)"* ]]
+	# The process' own, its threads; the thread's, the maps.
+	[[ $(grep -c DELAYED "$MADE_UP/trace") == 4 ]]
+}
