@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "holder.h"
+#include "mount.h"
 #include "sysfs.h"
 
 #include <ctype.h>
@@ -7,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <poll.h>
@@ -390,6 +392,40 @@ static void scan_process(struct scan *scan, int proc, const char *pid)
 	scan_maps(scan, process);
 }
 
+/* Has this process the right to look into all processes, whatever /proc hides? */
+static bool may_see_all(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       data[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective &
+		       CAP_TO_MASK(CAP_SYS_PTRACE);
+}
+
+/* Was /proc mounted to hide the processes of others (hidepid=)? If it cannot be told
+ * what is mounted, that counts as well. */
+static bool is_hiding(void)
+{
+	_cleanup_mounts_ struct mounts mounts = {0};
+	bool hiding = mounts_read(&mounts) < 0;
+
+	for (size_t i = 0; i < mounts.n; i++) {
+		const struct mount *mount = &mounts.mount[i];
+
+		hiding |= streq(mount->where, "/proc") && streq(mount->type, "proc") &&
+			  strstr(mount->options, "hidepid=");
+	}
+	return hiding;
+}
+
+/* Process 1 is always there, unless this is no proc file system, or one that hides it;
+ * but it may be the one process that is as poor as this one. */
+static bool shows_all(void)
+{
+	return access("/proc/1", F_OK) == 0 && (may_see_all() || !is_hiding());
+}
+
 static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int socket)
 {
 	struct scan scan = {.files = files};
@@ -399,9 +435,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	scan.to_parent = detach(socket);
 	proc = opendir("/proc");
-	/* Process 1 is always there, unless this is no proc file system, or one that
-	 * hides the processes of others (hidepid=). */
-	if (proc && access("/proc/1", F_OK) < 0)
+	if (proc && !shows_all())
 		tell(&scan, &(struct finding){.what = UNSEEN,
 					      .unseen = "/proc does not show all "
 							"processes"});

@@ -14,6 +14,7 @@ struct mount {
 	char *where;  /* the mount point */
 	char *type;   /* "ext4"; of FUSE "fuse.ANYTHING" */
 	char *source; /* of most types any text that who mounted it liked */
+	char *options; /* of the file system: "rw,hidepid=invisible" */
 };
 
 struct mounts {

@@ -159,6 +159,12 @@ vfio-bind: hint: --force takes it all the same"
 	run -3 unshare -m bash -c "mount -t proc -o hidepid=ptraceable vb /proc
 		setpriv --bounding-set=-sys_ptrace vfio-bind handoff -n 0000:00:10.0 none"
 	[[ $output == "$unseen" ]]
+	# Process 1, which can be seen, has no more rights either.
+	local poor=(setpriv --bounding-set=-sys_ptrace unshare -mpf --kill-child bash -c)
+	local handoff="vfio-bind handoff -n 0000:00:10.0 none; exit"
+	run -3 "${poor[@]}" "mount -t proc -o hidepid=ptraceable vb /proc; $handoff"
+	[[ $output == "$unseen" ]]
+	run -0 "${poor[@]}" "mount -t proc vb /proc; $handoff"
 }
 
 @test "a mount that names a disk as its source, but is not of it; and btrfs, whose number tells nothing" {
