@@ -192,6 +192,22 @@ vfio-bind: hint: --force takes it all the same"
 	in_use "sda1 is in btrfs 0a1b, which is mounted" 0000:00:1f.2
 }
 
+# bats test_tags=slow
+@test "what udev has open for a moment is no use, however long it is at work" {
+	folder "$NVME/tty/ttyX"
+	attribute "$NVME/tty/ttyX/dev" 1:7
+	none "$NVME/nvme"
+	mkdir -p /run/udev
+	: >/run/udev/queue
+	sleep 5.5 </dev/full 3>&- &
+	free 0000:00:10.0
+	# Up to the deadline.
+	hold /dev/full
+	expect 3 "vfio-bind: 0000:00:10.0: in use: /dev/ttyX is open in sleep (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n -t 0.5 00:10.0 none
+	rm /run/udev/queue
+}
+
 @test "a disk that is swapped on" {
 	if ! mknod /dev/vb-swap b 1023 1; then skip "no node can be made here"; fi
 	changing
