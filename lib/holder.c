@@ -110,6 +110,8 @@ static void found(const struct scan *scan, struct file_id file)
 
 	if (!name && is_end(errno))
 		return;
+	if (!name)
+		cannot_see(scan, "comm", errno);
 	process = sysfs_process(scan->pid);
 	if (name)
 		snprintf(holder->name, sizeof(holder->name), "%s", name);

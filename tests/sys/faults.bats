@@ -92,6 +92,11 @@ sweep() {
 @test "list: a call that fails" {
 	sweep list -b platform
 	sweep list -o +HOST,USE,BOOT,ID,PF,VFS,RESET 00:05.1 00:10.0
+	folder "$NVME/tty/ttyX"
+	attribute "$NVME/tty/ttyX/dev" 1:7
+	none "$NVME/nvme"
+	hold /dev/full
+	sweep list -nro HOLDER 00:10.0
 }
 
 @test "a driver that cannot be told is not none" {

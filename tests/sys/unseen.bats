@@ -100,6 +100,15 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	[[ $status == 0 ]]
 }
 
+@test "the holder of a node below a folder that cannot be read" {
+	nodes_of_nvme 1:7
+	hold /dev/full
+	expect 0 "sleep\\x20(pid\\x20$holder)" list -nro HOLDER 00:10.0
+	unless_seen 1 "?
+vfio-bind: cannot read $NVME: Too many open files" \
+		openat:EMFILE "$NVME/tty" vfio-bind list -nro HOLDER 00:10.0
+}
+
 # bats test_tags=slow
 @test "the descriptors of each thread have their own five seconds" {
 	local ready=$MADE_UP/ready
