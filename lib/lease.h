@@ -56,8 +56,8 @@ void lease_open(struct lease *lease, bool start);
  */
 void lease_look(struct lease *lease);
 
-/* Forward a signal to COMMAND that a process has sent; those of the terminal it got
- * itself. */
+/* Forward a signal to COMMAND that a process has sent, or that of the terminal's only
+ * vfio-bind got. */
 void lease_forward(const struct lease *lease, const struct signalfd_siginfo *info);
 
 /* In a worker: keep the device, whose @lock it has, until COMMAND, called @name, has
