@@ -208,11 +208,16 @@ int lease_fork(struct lease *lease, struct error *e)
 	return -1;
 }
 
-void lease_open(struct lease *lease, bool start)
+int lease_open(struct lease *lease, bool start)
 {
+	int err = 0;
+
 	if (start)
 		lease->started = write(lease->gate, "", 1) == 1;
+	if (start && !lease->started)
+		err = -errno;
 	close(lease->gate);
+	return err;
 }
 
 void lease_look(struct lease *lease)

@@ -49,8 +49,9 @@ char *lease_line(const struct lease *lease);
  * with @e (STATUS_FAILED). */
 _must_check_ int lease_fork(struct lease *lease, struct error *e);
 
-/* Open the gate, or with @start false let the process end without being COMMAND. */
-void lease_open(struct lease *lease, bool start);
+/* Open the gate, or with @start false let the process end without being COMMAND. Returns
+ * 0, or -errno if COMMAND could not be started: EPIPE: its process has ended. */
+int lease_open(struct lease *lease, bool start);
 
 /* Look whether COMMAND has ended: then it is not lease->running, and the status is known.
  */

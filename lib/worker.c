@@ -632,18 +632,18 @@ static bool all_keep(struct workers *workers)
 static void open_gate(struct workers *workers, int signals)
 {
 	struct lease *lease = workers->request->lease;
-	bool start;
 	struct error e;
+	int err;
 
 	if (!workers->gate_is_closed || !all_keep(workers))
 		return;
 	workers->gate_is_closed = false;
 	take_signals(workers, signals);
-	start = !workers->interrupted && !workers->cannot_start;
-	lease_open(lease, start);
-	if (!start || lease->started)
+	err = lease_open(lease, !workers->interrupted && !workers->cannot_start);
+	if (err == 0)
 		return;
-	error_set(&e, STATUS_FAILED, "cannot start COMMAND: its process has ended");
+	error_set(&e, STATUS_FAILED, "cannot start COMMAND: %s",
+		  err == -EPIPE ? "its process has ended" : strerror(-err));
 	workers->listener->failure(&e);
 }
 
