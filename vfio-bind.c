@@ -417,7 +417,8 @@ static int find_lease(void)
 
 	lease_begin(&arg_lease);
 	if (lease_find(&arg_lease, &status, &found) < 0) {
-		error_set(&e, STATUS_USAGE, "%s: nothing was touched", found.text);
+		error_set(&e, STATUS_USAGE, "%s", found.text);
+		error_end(&e, ": nothing was touched");
 		fail(NULL, &e);
 	}
 	return status;

@@ -158,7 +158,7 @@ holds() {
 	ASAN_OPTIONS=detect_leaks=0 in_background taskset 1 strace -D -f -o "$trace" -e trace=write \
 		-P "$(syspath vbtest.1)/driver_override" -e inject=write:delay_exit=100s \
 		vfio-bind handoff vbtest.1
-	until_true 30 grep -qs 'write(' "$trace"
+	until_true 100 grep -qs 'write(' "$trace"
 	until_true 10 flag_is vbtest.1 vfio-platform
 	echo vbtest.1 >/sys/module/vbtest/parameters/remove
 	go_on
@@ -274,7 +274,7 @@ waits_for() {
 # the kernel does not hear before go_on.
 stop_before_unbind() {
 	# shellcheck disable=SC2016 # for the launcher to expand
-	ASAN_OPTIONS=detect_leaks=0 taskset 1 strace -DDD -f -o "$trace" \
+	ASAN_OPTIONS=detect_leaks=0 taskset 1 strace -DDD -f --seccomp-bpf -o "$trace" \
 		-P /sys/bus/platform/drivers/vfio-platform/unbind \
 		-e trace=write -e inject=write:delay_enter=100s bash -c '
 			output=$(vfio-bind "$@" 2>&1)
@@ -283,7 +283,7 @@ stop_before_unbind() {
 			:
 		' "$said" "$@" >"$said.launcher" 2>&1 3>&- &
 	launcher=$!
-	until_true 30 grep -qs 'write(' "$trace"
+	until_true 100 grep -qs 'write(' "$trace"
 }
 
 # slip_in FLAG ARGUMENT...: run it, and open the device's own node between check and unbind,
