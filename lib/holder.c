@@ -59,8 +59,7 @@ static bool has_file(const struct file_ids *files, struct file_id file)
 
 /* What the child that looks tells its parent. */
 struct finding {
-	enum { FOUND, UNSEEN, GOES_ON, ENDED } what; /* GOES_ON: to holder.pid,
-							  or a thread of it */
+	enum { FOUND, UNSEEN, GOES_ON, ENDED } what; /* GOES_ON: to holder.pid */
 	struct holder holder;
 	char unseen[128]; /* what it could not look at, and why */
 };
@@ -84,6 +83,7 @@ static bool is_end(int err)
 	return err == ENOENT || err == ESRCH;
 }
 
+/* To another process, or to other descriptors of this one. */
 static void goes_on(const struct scan *scan)
 {
 	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
@@ -401,8 +401,7 @@ static bool may_see_all(void)
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
 
 	return syscall(SYS_capget, &header, data) == 0 &&
-	       data[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective &
-		       CAP_TO_MASK(CAP_SYS_PTRACE);
+	       data[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective & CAP_TO_MASK(CAP_SYS_PTRACE);
 }
 
 /* Was /proc mounted to hide the processes of others (hidepid=)? If it cannot be told
@@ -453,7 +452,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 
 /* --- the parent of the scan -------------------------------------------------------- */
 
-/* For one process, or a thread with descriptors of its own: many of them may take longer. */
+/* For one process, or one thread with its own descriptors: many may take longer. */
 #define LOOK_TIME (5 * SEC)
 
 static void add_holder(struct holders *holders, const struct holder *holder)

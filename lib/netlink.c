@@ -45,7 +45,7 @@ static int number_of(const struct nlmsghdr *message)
 		       : 0;
 }
 
-/* One try, behind what is in @answer. Returns 0 or -errno; EINTR: it changed meanwhile. */
+/* One try: adds to @answer. Returns 0 or -errno; EINTR: it changed meanwhile. */
 static int ask_once(struct mnl_socket *socket, const struct nlmsghdr *request,
 		    struct answer *answer)
 {

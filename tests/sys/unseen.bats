@@ -2,6 +2,7 @@
 # A look that fails where somebody could be overlooked: that is refused, whoever is there.
 # tests/sys/faults.bats looks for more of these by chance.
 
+# shellcheck disable=SC2154,SC2030,SC2031 # sys.bash sets holder
 load sys
 
 # Under ptrace, LeakSanitizer does not work.
@@ -28,7 +29,6 @@ nodes_of_nvme() {
 	none "$NVME/nvme"
 }
 
-# shellcheck disable=SC2154 # of sys.bash
 @test "a process, or its threads" {
 	promise "a thread with descriptors of its own"
 	nodes_of_nvme 1:7
@@ -49,10 +49,10 @@ nodes_of_nvme() {
 	folder $config/nvmet/subsystems/a/namespaces/1
 	for dir in $config/nvmet/subsystems $config/nvmet/subsystems/a/namespaces; do
 		unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Too many open files" \
-			openat:EMFILE $dir vfio-bind handoff -n 00:10.0 none
+			openat:EMFILE "$dir" vfio-bind handoff -n 00:10.0 none
 	done
 	unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Input/output error" \
-		getdents64:EIO $dir vfio-bind handoff -n 00:10.0 none
+		getdents64:EIO "$dir" vfio-bind handoff -n 00:10.0 none
 }
 
 @test "the network namespace of a process, or what has the name of one" {

@@ -193,12 +193,14 @@ vfio-bind: hint: --force takes it all the same"
 }
 
 # bats test_tags=slow
+# shellcheck disable=SC2154 # sys.bash sets holder
 @test "what udev has open for a moment is no use, however long it is at work" {
 	folder "$NVME/tty/ttyX"
 	attribute "$NVME/tty/ttyX/dev" 1:7
 	none "$NVME/nvme"
 	mkdir -p /run/udev
 	: >/run/udev/queue
+	# shellcheck disable=SC2217 # it only has it open
 	sleep 5.5 </dev/full 3>&- &
 	free 0000:00:10.0
 	# Up to the deadline.
