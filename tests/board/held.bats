@@ -274,7 +274,7 @@ waits_for() {
 # the kernel does not hear before go_on.
 stop_before_unbind() {
 	# shellcheck disable=SC2016 # for the launcher to expand
-	ASAN_OPTIONS=detect_leaks=0 taskset 1 strace -DDD -f --seccomp-bpf -o "$trace" \
+	ASAN_OPTIONS=detect_leaks=0 taskset 1 strace -DDD -f -o "$trace" \
 		-P /sys/bus/platform/drivers/vfio-platform/unbind \
 		-e trace=write -e inject=write:delay_enter=100s bash -c '
 			output=$(vfio-bind "$@" 2>&1)
@@ -333,7 +333,7 @@ listed() {
 @test "a handoff whose device is opened right before the unbind is put back by itself" {
 	local record
 	record=$(<"$(record_of vbtest.0)")
-	slip_in vbtest-target handoff vbtest.0 vbtest-target -t $((5 * DEADLINE))
+	slip_in vbtest-target handoff vbtest.0 vbtest-target -t $((8 * DEADLINE))
 	says "the device is put back when it is; pid $worker"
 	worker_is_on_its_own
 	listed vbtest.0
@@ -352,7 +352,7 @@ listed() {
 }
 
 @test "a release whose device is opened right before the unbind is completed by itself" {
-	slip_in vfio-platform release vbtest.0 -t $((5 * DEADLINE))
+	slip_in vfio-platform release vbtest.0 -t $((8 * DEADLINE))
 	says "the release is completed when it is; pid $worker"
 	worker_is_on_its_own
 	listed vbtest.0
