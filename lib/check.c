@@ -149,7 +149,7 @@ static void tell_users_seen(const struct job *job)
 	_cleanup_free_ char *users = NULL;
 	struct error ignored;
 
-	usage_files(job->dev, &files);
+	IGNORE(usage_files(job->dev, &files)); /* they are only told of */
 	IGNORE(sysfs_check_read(&ignored));
 	if (job->request->holders)
 		users = holders_text(job->request->holders, &files, LIST_MAX);

@@ -25,7 +25,7 @@ void usage_clear(struct usage *usage);
 
 /* Add the numbers of the device's nodes to @files. Returns 0 or -errno: there may be
  * others, which who calls usage_find() as well hears there. */
-int usage_files(const struct device *dev, struct file_ids *files);
+_must_check_ int usage_files(const struct device *dev, struct file_ids *files);
 
 /* The names of its functions (interfaces, disks and other nodes), with commas; NULL:
  * none. */

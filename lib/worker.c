@@ -684,14 +684,16 @@ static int find_holders(const struct request *request, struct holders *holders)
 	_cleanup_files_ struct file_ids files = {0};
 	int64_t until = request->force ? now() + FORCED_LOOK : request->deadline;
 	struct error ignored;
+	int result = 0;
 
 	*holders = (struct holders){0};
 	if (request->command != COMMAND_HANDOFF)
 		return -1;
-	for (size_t i = 0; i < request->devices->n; i++)
-		usage_files(&request->devices->dev[i], &files);
-	return holders_find(&files, until, holders, &ignored) < 0 && !request->force ? -1
-										     : 0;
+	for (size_t i = 0; i < request->devices->n && result == 0; i++)
+		result = usage_files(&request->devices->dev[i], &files);
+	if (holders_find(&files, until, holders, &ignored) < 0)
+		result = -1;
+	return request->force ? 0 : result;
 }
 
 static struct workers make_workers(const struct request *request,
