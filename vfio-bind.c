@@ -430,7 +430,8 @@ static int find_lease(void)
 	int status = 0;
 
 	if (lease_find(&arg_lease, &status, &found) < 0) {
-		error_set(&e, STATUS_USAGE, "%s: nothing was touched", found.text);
+		error_set(&e, STATUS_USAGE, "%s", found.text);
+		error_end(&e, ": nothing was touched");
 		fail(NULL, &e);
 	}
 	return status;

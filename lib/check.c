@@ -122,20 +122,17 @@ static int has_no_vfs(struct job *job, struct error *e)
 }
 
 /* udev opens nodes for a moment, too, to learn what they are: what is merely open is
- * looked at again so often, and as long as udev is at work, up to that time. */
+ * looked at again so often, and up to the deadline as long as udev is at work. */
 #define OPEN_TRIES 3
 #define OPEN_PAUSE (50 * MSEC)
 
 /* Find who uses it; what is only open for a moment is no use. */
 static int find_usage(const struct job *job, struct usage *usage, struct error *e)
 {
-	int64_t until = now() + UDEV_TIME;
 	int result = usage_find(job->dev, job->request->holders, usage, e);
 
-	if (until > job->request->deadline)
-		until = job->request->deadline;
-	for (int i = 1;
-	     usage->momentary && now() < until && (i < OPEN_TRIES || udev_is_at_work());
+	for (int i = 1; usage->momentary && now() < job->request->deadline &&
+			(i < OPEN_TRIES || udev_is_at_work());
 	     i++) {
 		sleep_for(OPEN_PAUSE);
 		usage_clear(usage);
@@ -152,7 +149,7 @@ static void tell_users_seen(const struct job *job)
 	_cleanup_free_ char *users = NULL;
 	struct error ignored;
 
-	usage_files(job->dev, &files);
+	IGNORE(usage_files(job->dev, &files)); /* they are only told of */
 	IGNORE(sysfs_check_read(&ignored));
 	if (job->request->holders)
 		users = holders_text(job->request->holders, &files, LIST_MAX);

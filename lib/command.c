@@ -525,6 +525,19 @@ static int change(struct job *job, struct error *e)
 							: go_or_undo(job, e);
 }
 
+/* The lease is over, and the device does not go home: wherever that ended, tell how it
+ * is. */
+static int stays_taken(const struct job *job, struct error *e)
+{
+	_cleanup_free_ char *state = NULL;
+
+	if (*e->hint || is_lost(job, e))
+		return -1;
+	state = state_text(job->dev);
+	error_end(e, "; it is now %s", state);
+	return hint_release(job, "to put it back", e);
+}
+
 /* Keep the device for COMMAND until the lease is over; then release it, still under the
  * same lock: nobody gets it in between. */
 static int keep_and_release(const struct job *leased, struct error *e)
@@ -537,9 +550,10 @@ static int keep_and_release(const struct job *leased, struct error *e)
 	request.command = COMMAND_RELEASE;
 	request.deadline = now() + request.timeout;
 	request.lease = NULL;
+	request.holders = NULL; /* as it was before the handoff */
 	if (sysfs_is_dry_run())
 		imagine(&job, leased);
-	return change(&job, e);
+	return change(&job, e) < 0 ? stays_taken(&job, e) : 0;
 }
 
 int command_run(const struct device *dev, const struct request *request,
@@ -564,7 +578,14 @@ int command_resume(const struct device *dev, const struct request *request,
 {
 	_cleanup_job_ struct job job = job_of(dev, request, supervisor);
 
-	if (record_lock(dev, &job.lock, e) < 0)
+	struct error ignored;
+	bool alone;
+
+	if (record_lock_again(dev, &job.lock, &alone, e) < 0)
 		return -1;
+	if (!alone && look(&job, &ignored) == 0 && !job.has_record)
+		return error_set(e, STATUS_FAILED,
+				 "the lease has ended: when its worker was killed, "
+				 "another process took the lock, and released it");
 	return keep_and_release(&job, e);
 }

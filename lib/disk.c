@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -189,7 +188,8 @@ static int number_of_info(const char *text, dev_t *number)
 
 #define CONFIG "/sys/kernel/config/"
 
-/* Attributes that tell what is exported. The kernel has opened it, not exclusively. */
+/* Attributes that tell what is exported; a * is the rest of any name. The kernel has
+ * opened it, not exclusively. */
 static const struct {
 	const char *who, *attribute;
 	int (*number)(const char *text, dev_t *number);
@@ -214,7 +214,7 @@ static int add_export(struct table *table, const char *who, const char *path,
 		return 0;
 	text = sysfs_read(dir, strrchr(path, '/') + 1);
 	if (!text)
-		return errno == ENOENT ? 0 : -errno;
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
 	if (!*text)
 		return 0;
 	err = number(text, &use.number);
@@ -225,23 +225,43 @@ static int add_export(struct table *table, const char *who, const char *path,
 	return 0;
 }
 
+/* Add what could be the files that the pattern behind @path means. glob(3) would take a
+ * folder that it cannot read for an empty one. */
+static void find_files(const char *path, const char *pattern, struct names *files)
+{
+	size_t n = strcspn(pattern, "*");
+	_cleanup_free_ char *dir = format("%s%.*s", path, (int)n, pattern);
+	_cleanup_names_ struct names names = {0};
+	char *prefix;
+
+	if (!pattern[n]) {
+		names_add(files, dir);
+		return;
+	}
+	prefix = strrchr(dir, '/');
+	*prefix++ = '\0';
+	names = sysfs_names(dir, prefix);
+	for (size_t i = 0; i < names.n; i++) {
+		_cleanup_free_ char *inner = format("%s/%s", dir, names.name[i]);
+
+		find_files(inner, pattern + n + 1, files);
+	}
+}
+
 static int add_exports(struct table *table, struct error *e)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(exports) && err == 0; i++) {
-		glob_t found;
+		_cleanup_names_ struct names files = {0};
 
-		if (glob(exports[i].attribute, GLOB_NOSORT, NULL, &found) != 0)
-			continue;
-		for (size_t j = 0; j < found.gl_pathc && err == 0; j++) {
-			err = add_export(table, exports[i].who, found.gl_pathv[j],
+		find_files("", exports[i].attribute, &files);
+		for (size_t j = 0; j < files.n && err == 0; j++) {
+			err = add_export(table, exports[i].who, files.name[j],
 					 exports[i].number);
 			if (err < 0)
-				cannot_tell(e, "what is exported", found.gl_pathv[j],
-					    -err);
+				cannot_tell(e, "what is exported", files.name[j], -err);
 		}
-		globfree(&found);
 	}
 	return err < 0 ? -1 : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "holder.h"
+#include "mount.h"
 #include "sysfs.h"
 
 #include <ctype.h>
@@ -7,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <poll.h>
@@ -81,6 +83,12 @@ static bool is_end(int err)
 	return err == ENOENT || err == ESRCH;
 }
 
+/* To another process, or to other descriptors of this one. */
+static void goes_on(const struct scan *scan)
+{
+	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
+}
+
 static void cannot_see(const struct scan *scan, const char *what, int err)
 {
 	struct finding finding = {.what = UNSEEN};
@@ -102,6 +110,8 @@ static void found(const struct scan *scan, struct file_id file)
 
 	if (!name && is_end(errno))
 		return;
+	if (!name)
+		cannot_see(scan, "comm", errno);
 	process = sysfs_process(scan->pid);
 	if (name)
 		snprintf(holder->name, sizeof(holder->name), "%s", name);
@@ -131,10 +141,12 @@ static bool is_fuse(int dir, const char *name)
 }
 
 /* Does the error of a look tell that the file is no node? A server that is gone, or has
- * forgotten the file, had no node to give. */
+ * forgotten the file, had no node to give. EIO: a FUSE server has made another kind of
+ * file of it (fuse_make_bad). */
 static bool is_no_node(int err, int dir, const char *name)
 {
-	return err == ESTALE || err == ENOTCONN || (err == EACCES && is_fuse(dir, name));
+	return err == ESTALE || err == ENOTCONN ||
+	       ((err == EACCES || err == EIO) && is_fuse(dir, name));
 }
 
 static struct file_id id_of(const struct statx *st)
@@ -253,16 +265,19 @@ static void scan_threads(struct scan *scan, int process)
 		cannot_see(scan, "task", errno);
 		return;
 	}
-	while ((task = readdir(tasks))) {
+	while (errno = 0, (task = readdir(tasks))) {
 		pid_t thread = atoi(task->d_name);
 		_cleanup_free_ char *path = format("task/%d/fd", thread);
 
 		if (thread == 0 || thread == scan->pid ||
 		    syscall(SYS_kcmp, last, thread, KCMP_FILES, 0, 0) == 0)
 			continue;
+		goes_on(scan);
 		if (scan_fds(scan, process, path))
 			last = thread;
 	}
+	if (errno)
+		cannot_see(scan, "task", errno);
 }
 
 /* --- maps ------------------------------------------------------------------------ */
@@ -369,7 +384,7 @@ static void scan_process(struct scan *scan, int proc, const char *pid)
 	if (is_kernel_thread(scan->pid))
 		return;
 	process = openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
+	goes_on(scan);
 	if (process < 0) {
 		cannot_see(scan, "", errno);
 		return;
@@ -377,6 +392,39 @@ static void scan_process(struct scan *scan, int proc, const char *pid)
 	scan_fds(scan, process, "fd");
 	scan_threads(scan, process);
 	scan_maps(scan, process);
+}
+
+/* Has this process the right to look into all processes, whatever /proc hides? */
+static bool may_see_all(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       data[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective & CAP_TO_MASK(CAP_SYS_PTRACE);
+}
+
+/* Was /proc mounted to hide the processes of others (hidepid=)? If it cannot be told
+ * what is mounted, that counts as well. */
+static bool is_hiding(void)
+{
+	_cleanup_mounts_ struct mounts mounts = {0};
+	bool hiding = mounts_read(&mounts) < 0;
+
+	for (size_t i = 0; i < mounts.n; i++) {
+		const struct mount *mount = &mounts.mount[i];
+
+		hiding |= streq(mount->where, "/proc") && streq(mount->type, "proc") &&
+			  strstr(mount->options, "hidepid=");
+	}
+	return hiding;
+}
+
+/* Process 1 is always there, unless this is no proc file system, or one that hides it;
+ * but it may be the one process that is as poor as this one. */
+static bool shows_all(void)
+{
+	return access("/proc/1", F_OK) == 0 && (may_see_all() || !is_hiding());
 }
 
 static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int socket)
@@ -388,9 +436,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	scan.to_parent = detach(socket);
 	proc = opendir("/proc");
-	/* Process 1 is always there, unless this is no proc file system, or one that
-	 * hides the processes of others (hidepid=). */
-	if (proc && access("/proc/1", F_OK) < 0)
+	if (proc && !shows_all())
 		tell(&scan, &(struct finding){.what = UNSEEN,
 					      .unseen = "/proc does not show all "
 							"processes"});
@@ -406,7 +452,7 @@ static void __attribute__((noreturn)) scan_all(const struct file_ids *files, int
 
 /* --- the parent of the scan -------------------------------------------------------- */
 
-/* For one process: many of them may take longer. */
+/* For one process, or one thread with its own descriptors: many may take longer. */
 #define LOOK_TIME (5 * SEC)
 
 static void add_holder(struct holders *holders, const struct holder *holder)

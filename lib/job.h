@@ -49,8 +49,9 @@ enum phase {
 	PHASE_VERIFIED, /* a handoff: now its nodes may be given to users, as no worker of
 			 its IOMMU group is to open them any more */
 	PHASE_DONE,	/* a pin or handoff: verified; after GO nothing is undone */
-	PHASE_OVER,	/* a lease: COMMAND has ended, and nobody holds the device; now it
-			   is released, and no GO is waited for any more */
+	PHASE_KEPT, /* a lease: the worker knows COMMAND, and keeps the device for it */
+	PHASE_OVER, /* a lease: COMMAND has ended, and nobody holds the device; now it
+		       is released, and no GO is waited for any more */
 };
 
 /* Who supervises the command: in a worker, its parent. */

@@ -111,11 +111,11 @@ static int exit_status_of(int err)
 /* Set @e to why COMMAND cannot be run. */
 static void cannot_run(const struct lease *lease, int err, struct error *e)
 {
+	error_set(e, STATUS_FAILED, "%s", lease->argv[0]);
 	if (err == ENOENT)
-		error_set(e, STATUS_FAILED, "%s: command not found", lease->argv[0]);
+		error_end(e, ": command not found");
 	else
-		error_set(e, STATUS_FAILED, "%s: cannot run it: %s", lease->argv[0],
-			  strerror(err));
+		error_end(e, ": cannot run it: %s", strerror(err));
 }
 
 int lease_find(struct lease *lease, int *exit_status, struct error *e)
@@ -150,16 +150,28 @@ char *lease_line(const struct lease *lease)
 
 /* --- COMMAND -------------------------------------------------------------------- */
 
+/* The child: end, as COMMAND cannot be run. */
+static void __attribute__((noreturn)) end_without(const struct lease *lease, int err)
+{
+	struct error e;
+
+	cannot_run(lease, err, &e);
+	dprintf(STDERR_FILENO, "vfio-bind: %s\n", e.text);
+	_exit(exit_status_of(err));
+}
+
 /* The child: become COMMAND when the gate opens. The signals that the parent waits for
  * are blocked until then. */
 static void __attribute__((noreturn)) become_command(const struct lease *lease, int gate)
 {
-	struct error e;
 	char word;
-	int err;
+	ssize_t n = read(gate, &word, 1);
+	int err = errno;
 
-	if (read(gate, &word, 1) != 1)
+	if (n == 0)
 		_exit(CANNOT_RUN); /* not to be started, or the parent is gone */
+	if (n < 0)
+		end_without(lease, err);
 	set_environment(lease);
 	for (int fd = 0; fd < 3; fd++) {
 		if (lease->closed & 1U << fd)
@@ -167,10 +179,7 @@ static void __attribute__((noreturn)) become_command(const struct lease *lease, 
 	}
 	restore_signals(lease);
 	execv(lease->path, lease->argv);
-	err = errno;
-	cannot_run(lease, err, &e);
-	dprintf(STDERR_FILENO, "vfio-bind: %s\n", e.text);
-	_exit(exit_status_of(err));
+	end_without(lease, errno);
 }
 
 int lease_fork(struct lease *lease, struct error *e)
@@ -199,11 +208,16 @@ int lease_fork(struct lease *lease, struct error *e)
 	return -1;
 }
 
-void lease_open(struct lease *lease, bool start)
+int lease_open(struct lease *lease, bool start)
 {
+	int err = 0;
+
 	if (start)
 		lease->started = write(lease->gate, "", 1) == 1;
+	if (start && !lease->started)
+		err = -errno;
 	close(lease->gate);
+	return err;
 }
 
 void lease_look(struct lease *lease)
@@ -212,10 +226,22 @@ void lease_look(struct lease *lease)
 		lease->running = false;
 }
 
+/* Has COMMAND got the kernel's signal itself? The terminal's go to the process group in
+ * the foreground, which COMMAND may have left; a hangup goes to the leader of the session
+ * alone (tty_signal_session_leader), and to that group when the leader has ended. */
+static bool has_got(const struct lease *lease, int signal_number)
+{
+	return getpgid(lease->pid) == getpgrp() &&
+	       (signal_number != SIGHUP || getsid(0) != getpid());
+}
+
 void lease_forward(const struct lease *lease, const struct signalfd_siginfo *info)
 {
-	if (info->ssi_code <= 0) /* SI_USER, SI_QUEUE, SI_TKILL */
-		kill(lease->pid, info->ssi_signo);
+	int signal_number = (int)info->ssi_signo;
+
+	if (info->ssi_code <= 0 || /* SI_USER, SI_QUEUE, SI_TKILL */
+	    !has_got(lease, signal_number))
+		kill(lease->pid, signal_number);
 }
 
 /* --- the worker's wait ---------------------------------------------------------- */
@@ -249,8 +275,8 @@ static void wait_until_free(const struct device *dev, void (*held)(const char *h
 			sleep_for(PAUSE);
 			continue;
 		}
-		if (!told && holders)
-			held(holders);
+		if (!told)
+			held(holders ? holders : "a process that cannot be seen");
 		told = true;
 		while (vfio_look(&nodes, &guard, &ignored) == HOLD_BY_USER)
 			sleep_for(LONG_PAUSE);

@@ -49,15 +49,16 @@ char *lease_line(const struct lease *lease);
  * with @e (STATUS_FAILED). */
 _must_check_ int lease_fork(struct lease *lease, struct error *e);
 
-/* Open the gate, or with @start false let the process end without being COMMAND. */
-void lease_open(struct lease *lease, bool start);
+/* Open the gate, or with @start false let the process end without being COMMAND. Returns
+ * 0, or -errno if COMMAND could not be started: EPIPE: its process has ended. */
+int lease_open(struct lease *lease, bool start);
 
 /* Look whether COMMAND has ended: then it is not lease->running, and the status is known.
  */
 void lease_look(struct lease *lease);
 
-/* Forward a signal to COMMAND that a process has sent; those of the terminal it got
- * itself. */
+/* Forward a signal to COMMAND that a process has sent, or that of the terminal's only
+ * vfio-bind got. */
 void lease_forward(const struct lease *lease, const struct signalfd_siginfo *info);
 
 /* In a worker: keep the device, whose @lock it has, until COMMAND, called @name, has

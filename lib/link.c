@@ -127,14 +127,18 @@ static int links_of(const struct netns *ns, struct links *links, struct error *e
 	struct request request;
 	struct nlmsghdr *message =
 		request_begin(&request, RTM_GETLINK, sizeof(struct ifinfomsg));
+	int r;
 
 	mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	if (netns_look(ns, &view, e) < 0)
 		return -1;
 	if (!view.netlink) /* it has ended */
 		return 0;
-	if (ask(ns, &view, message, &answer, e) < 0)
-		return -1;
+	r = netlink_ask(view.netlink, message, &answer);
+	/* Anybody can change a namespace of his own all the time. What stays there is in
+	 * one of the answers. */
+	if (r < 0 && (r != -EINTR || !*ns->where))
+		return netns_cannot_tell(ns, -r, e);
 	for (const struct nlmsghdr *m = NULL; (m = answer_next(&answer, m));) {
 		links->link = with_room(links->link, links->n, sizeof(*links->link));
 		links->link[links->n++] = link_of(ns, m);

@@ -99,24 +99,31 @@ static char *cell_use(const struct row *row)
 	return usage_names(&row->dev);
 }
 
-/* Add what a process has open that holds the device, through VFIO or its host driver. */
-static void add_files(const struct device *dev, struct file_ids *files)
+/* Add what a process has open that holds the device, through VFIO or its host driver.
+ * Returns whether that is all. */
+static bool add_files(const struct device *dev, struct file_ids *files)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(dev);
+	int err;
 
 	for (size_t i = 0; i < nodes.files.n; i++)
 		file_ids_add(files, nodes.files.file[i]);
-	usage_files(dev, files);
+	err = usage_files(dev, files);
+	if (err == 0)
+		return true;
+	errno = -err;
+	sysfs_note_unread(dev->path);
+	return false;
 }
 
 static char *cell_holder(const struct row *row)
 {
 	_cleanup_files_ struct file_ids files = {0};
-	char *text;
+	bool known = add_files(&row->dev, &files) && row->all_seen &&
+		     holders_know(row->holders, &files);
+	char *text = holders_text(row->holders, &files, SIZE_MAX);
 
-	add_files(&row->dev, &files);
-	text = holders_text(row->holders, &files, SIZE_MAX);
-	return text || row->all_seen ? text : copy("?");
+	return text || known ? text : copy("?");
 }
 
 static char *cell_lease(const struct row *row)
@@ -353,7 +360,7 @@ static int find_holders(struct row *rows, size_t n, const struct selection *sele
 
 	*holders = (struct holders){0};
 	for (size_t i = 0; asked && i < n; i++) {
-		add_files(&rows[i].dev, &files);
+		IGNORE(add_files(&rows[i].dev, &files)); /* its cell shows it */
 		rows[i].holders = holders;
 	}
 	all_seen = holders_find(&files, INT64_MAX, holders, e) == 0 || geteuid() != 0;

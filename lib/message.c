@@ -69,8 +69,8 @@ char message_hear(int socket, struct lessee *command)
 	struct cmsghdr *header;
 
 	word_begin(&in);
-	if (recvmsg(socket, &in.parts, MSG_CMSG_CLOEXEC) <= 0)
-		return 0;
+	if (recvmsg(socket, &in.parts, MSG_CMSG_CLOEXEC) < 0)
+		return errno == ECONNRESET ? 0 : STOP_UNHEARD;
 	header = CMSG_FIRSTHDR(&in.parts);
 	if (header && header->cmsg_type == SCM_RIGHTS) {
 		memcpy(&command->pidfd, CMSG_DATA(header), sizeof(int));

@@ -32,6 +32,7 @@ struct message {
 #define STOP_GROUP_FAILED 's'
 #define STOP_LEASE_FAILED 'l'
 #define STOP_NO_COMMAND 'c'
+#define STOP_UNHEARD 'u' /* no word of the parent's, but an error */
 
 /* Send a message, or a word, to the other end; one that the kernel has no room for is
  * sent again. Returns 0 or -errno; EPIPE: nobody hears any more. */

@@ -39,6 +39,7 @@ static void clear(struct mount *mount)
 	free(mount->where);
 	free(mount->type);
 	free(mount->source);
+	free(mount->options);
 }
 
 /* "ID PARENT MAJOR:MINOR ROOT WHERE OPTIONS [TAG...] - TYPE SOURCE OPTIONS" */
@@ -59,8 +60,9 @@ static bool parse(char *line, struct mount *mount)
 		rest += strlen(" - ");
 		mount->type = next_word(&rest);
 		mount->source = next_word(&rest);
+		mount->options = next_word(&rest);
 	}
-	if (mount->source)
+	if (mount->options)
 		return true;
 	clear(mount);
 	return false;

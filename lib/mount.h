@@ -8,12 +8,13 @@
 
 /* Its texts are as they were given: the kernel's escapes are undone. */
 struct mount {
-	dev_t number; /* of the file system; a made-up one if that is on no disk, and of
-			 btrfs and its like, which are on several */
-	char *root;   /* what of it is mounted; of a namespace, "net:[INODE]" */
-	char *where;  /* the mount point */
-	char *type;   /* "ext4"; of FUSE "fuse.ANYTHING" */
-	char *source; /* of most types any text that who mounted it liked */
+	dev_t number;  /* of the file system; a made-up one if that is on no disk, and of
+			  btrfs and its like, which are on several */
+	char *root;    /* what of it is mounted; of a namespace, "net:[INODE]" */
+	char *where;   /* the mount point */
+	char *type;    /* "ext4"; of FUSE "fuse.ANYTHING" */
+	char *source;  /* of most types any text that who mounted it liked */
+	char *options; /* of the file system: "rw,hidepid=invisible" */
 };
 
 struct mounts {

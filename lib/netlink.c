@@ -45,13 +45,12 @@ static int number_of(const struct nlmsghdr *message)
 		       : 0;
 }
 
-/* One try. Returns 0 or -errno; EINTR: it changed meanwhile. */
+/* One try: adds to @answer. Returns 0 or -errno; EINTR: it changed meanwhile. */
 static int ask_once(struct mnl_socket *socket, const struct nlmsghdr *request,
 		    struct answer *answer)
 {
 	bool interrupted = false, more = true;
 
-	answer->n = 0;
 	if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
 		return -errno;
 	while (more) {
@@ -80,13 +79,19 @@ static int ask_once(struct mnl_socket *socket, const struct nlmsghdr *request,
 int netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request,
 		struct answer *answer)
 {
+	size_t begin = 0; /* of the last try */
 	int r = -EINTR;
 
-	for (int i = 0; i < TRIES && r == -EINTR; i++)
-		r = ask_once(socket, request, answer);
-	if (r == 0)
-		return 0;
 	answer->n = 0;
+	for (int i = 0; i < TRIES && r == -EINTR; i++) {
+		begin = answer->n;
+		r = ask_once(socket, request, answer);
+	}
+	if (r == -EINTR)
+		return r;
+	answer->n = r == 0 ? answer->n - begin : 0;
+	if (answer->n)
+		memmove(answer->data, answer->data + begin, answer->n);
 	return r == -EOPNOTSUPP || r == -ENOENT ? 0 : r;
 }
 

@@ -23,7 +23,7 @@ const struct nlmsghdr *answer_next(const struct answer *answer,
 /* Send @request, whose type, flags and body are set, and wait for the whole @answer. A
  * dump that changed while it was read is read again. What the kernel has not got
  * (EOPNOTSUPP, ENOENT) is an empty answer. Returns 0 or -errno; EINTR: it changes all the
- * time. */
+ * time, and @answer has what was told in all tries, most of it often. */
 _must_check_ int netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request,
 			     struct answer *answer);
 

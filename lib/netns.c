@@ -63,15 +63,19 @@ static int add_mounted(struct netns_list *list, const char *path, const char *na
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
+	int type;
 
 	if (fd < 0 && has_ended(errno))
 		return 0;
-	if (fd < 0 || fstat(fd, &st) < 0)
+	type = fd < 0 ? -1 : ioctl(fd, NS_GET_NSTYPE);
+	/* A file from before a mount, or a namespace of another kind, is none. */
+	if (fd >= 0 && type < 0 && errno == ENOTTY)
+		return 0;
+	if (type < 0 || fstat(fd, &st) < 0)
 		return error_set(e, STATUS_REFUSED,
 				 "cannot tell who uses its interfaces: %s: %s", path,
 				 strerror(errno));
-	/* A file from before a mount, or a namespace of another kind, is none. */
-	if (ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET)
+	if (type == CLONE_NEWNET)
 		add(list, st.st_ino, copy(path),
 		    format(" in network namespace %s", name));
 	return 0;
@@ -116,11 +120,13 @@ static int add_of_processes(struct netns_list *list, struct error *e)
 	const struct dirent *entry;
 	int r = proc ? 0 : netns_cannot_tell(NULL, errno, e);
 
-	while (proc && (entry = readdir(proc))) {
+	while (proc && (errno = 0, entry = readdir(proc))) {
 		if (isdigit((unsigned char)*entry->d_name) &&
 		    add_of_process(list, entry->d_name, e) < 0)
 			r = -1;
 	}
+	if (proc && errno)
+		r = netns_cannot_tell(NULL, errno, e);
 	return r;
 }
 

@@ -2,6 +2,7 @@
 #include "owner.h"
 #include "sysfs.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -23,7 +24,8 @@ static int parse_id(const char *text, unsigned int *id)
 	char *end;
 	unsigned long long n = strtoull(text, &end, 10);
 
-	if (*text == '-' || end == text || *end || n >= UINT32_MAX)
+	/* It skips blanks, and knows a minus. */
+	if (!isdigit((unsigned char)text[*text == '+']) || *end || n >= UINT32_MAX)
 		return -1;
 	*id = n;
 	return 0;
@@ -97,7 +99,6 @@ static int find_group(struct owner *owner, const char *name, struct error *e)
 		owner->gid = group->gr_gid;
 	else if (no_such("group", name, e) < 0 && parse_id(name, &owner->gid) < 0)
 		return -1;
-	add_group(owner, owner->gid);
 	return 0;
 }
 
@@ -113,6 +114,8 @@ int owner_find(struct owner *owner, const char *text, mode_t mode, struct error 
 		return -1;
 	if (group && *group && find_group(owner, group, e) < 0)
 		return -1;
+	if (owner->uid == NOBODY && owner->gid != NO_GROUP)
+		add_group(owner, owner->gid);
 	owner->mode = mode != (mode_t)-1       ? mode
 		      : owner->gid != NO_GROUP ? OWNER_MODE_GROUP
 					       : OWNER_MODE;
@@ -131,11 +134,16 @@ struct node {
 	int fd;
 	char self[32]; /* what leads to it, for the calls that take no such fd */
 	struct stat is;
+	bool has_acl;
 };
 
 static int look(struct node *node, struct error *e)
 {
-	if (fstat(node->fd, &node->is) == 0)
+	ssize_t acl = getxattr(node->self, ACL, NULL, 0);
+
+	node->has_acl = acl > 0;
+	if ((acl >= 0 || errno == ENODATA || errno == EOPNOTSUPP) &&
+	    fstat(node->fd, &node->is) == 0)
 		return 0;
 	return error_set(e, STATUS_FAILED, "cannot look at its node: %s",
 			 strerror(errno));
@@ -160,16 +168,11 @@ static mode_t mode_of(const struct node *node)
 	return node->is.st_mode & 07777;
 }
 
-static bool has_acl(const struct node *node)
-{
-	return getxattr(node->self, ACL, NULL, 0) > 0;
-}
-
 static bool is_given(const struct owner *owner, const struct node *node)
 {
 	return (owner->uid == NOBODY || owner->uid == node->is.st_uid) &&
 	       (owner->gid == NO_GROUP || owner->gid == node->is.st_gid) &&
-	       owner->mode == mode_of(node) && !has_acl(node);
+	       owner->mode == mode_of(node) && !node->has_acl;
 }
 
 /* --- the steps ----------------------------------------------------------------- */
@@ -220,7 +223,7 @@ static int make_steps(const struct owner *owner, struct node *node, const char *
 {
 	if (mode_of(node) & ~OWNER_MODE && set_mode(node, OWNER_MODE, path, e) < 0)
 		return -1;
-	if (has_acl(node) && drop_acl(node, path, e) < 0)
+	if (node->has_acl && drop_acl(node, path, e) < 0)
 		return -1;
 	if (owner_asks(owner) && set_owner(owner, node, path, e) < 0)
 		return -1;
@@ -252,7 +255,9 @@ int owner_give(const struct owner *owner, const char *path, struct given *before
 	if (open_node(&node, path, e) < 0) {
 		/* In a dry run it is to come yet, root's alone. */
 		node.is = (struct stat){.st_mode = S_IFCHR | 0600};
-		result = sysfs_is_dry_run() ? make_steps(owner, &node, path, e) : -1;
+		result = sysfs_is_dry_run() && access(path, F_OK) < 0 && errno == ENOENT
+				 ? make_steps(owner, &node, path, e)
+				 : -1;
 	} else if (is_given(owner, &node)) {
 		result = 0;
 	} else {

@@ -11,7 +11,8 @@ struct owner {
 	uid_t uid;	  /* -1: as it is */
 	gid_t gid;	  /* -1: as it is */
 	mode_t mode;
-	struct names groups; /* the numbers of all groups that the user is in */
+	struct names groups; /* the numbers of all groups that the user is in; or, without
+				one, of the group that is given it */
 };
 
 /* The mode when none is asked for: the owner's alone, or the group's, too. */

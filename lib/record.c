@@ -151,7 +151,30 @@ static int open_lock(const char *path, struct error *e)
 		      : fd;
 }
 
-int record_lock(const struct device *dev, int *lock, struct error *e)
+/* The lease of a lock that is taken, from its file; a new string, or NULL with errno: 0
+ * if there is none. */
+static char *read_lease(int fd)
+{
+	char line[256] = "";
+	ssize_t n = pread(fd, line, sizeof(line) - 1, 0);
+	_cleanup_free_ char *comm = NULL;
+	int pid, name = 0;
+
+	if (n < 0)
+		return NULL;
+	line[strcspn(line, "\n")] = '\0';
+	if (sscanf(line, "%d %n", &pid, &name) != 1 || !name) {
+		errno = 0;
+		return NULL;
+	}
+	if (pid == 0)
+		return format("%s (ended)", line + name);
+	comm = sysfs_process_name(pid);
+	return comm ? copy(comm) : format("%s (pid %d)", line + name, pid);
+}
+
+/* Returns 0 with *@lock, or in a dry run without; or -1 with @e. */
+static int take_lock(const struct device *dev, int *lock, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
 
@@ -162,7 +185,33 @@ int record_lock(const struct device *dev, int *lock, struct error *e)
 	if (flock(*lock, LOCK_EX) < 0)
 		return error_set(e, STATUS_FAILED, "cannot lock %s: %s", path,
 				 strerror(errno));
-	IGNORE(ftruncate(*lock, 0)); /* what is there is of a lease that was killed */
+	return 0;
+}
+
+/* What is in the file is of a lease that was killed. */
+static void forget_lease(int lock)
+{
+	if (lock >= 0)
+		IGNORE(ftruncate(lock, 0));
+}
+
+int record_lock(const struct device *dev, int *lock, struct error *e)
+{
+	if (take_lock(dev, lock, e) < 0)
+		return -1;
+	forget_lease(*lock);
+	return 0;
+}
+
+int record_lock_again(const struct device *dev, int *lock, bool *alone, struct error *e)
+{
+	_cleanup_free_ char *lease = NULL;
+
+	if (take_lock(dev, lock, e) < 0)
+		return -1;
+	lease = read_lease(*lock);
+	*alone = lease;
+	forget_lease(*lock);
 	return 0;
 }
 
@@ -206,28 +255,6 @@ int record_open_group_lock(const char *number, struct error *e)
 	_cleanup_free_ char *path = format(DIR_OF_LOCKS "/iommu_group:%s", number);
 
 	return open_lock(path, e);
-}
-
-/* The lease of a lock that is taken, from its file; a new string, or NULL with errno: 0
- * if there is none. */
-static char *read_lease(int fd)
-{
-	char line[256] = "";
-	ssize_t n = pread(fd, line, sizeof(line) - 1, 0);
-	_cleanup_free_ char *comm = NULL;
-	int pid, name = 0;
-
-	if (n < 0)
-		return NULL;
-	line[strcspn(line, "\n")] = '\0';
-	if (sscanf(line, "%d %n", &pid, &name) != 1 || !name) {
-		errno = 0;
-		return NULL;
-	}
-	if (pid == 0)
-		return format("%s (ended)", line + name);
-	comm = sysfs_process_name(pid);
-	return comm ? copy(comm) : format("%s (pid %d)", line + name, pid);
 }
 
 /* Open the lock's file, if somebody has the lock; without a wait, should it be a FIFO.

@@ -46,6 +46,11 @@ struct record record_parse(const char *text);
  * *@lock, which a dry run leaves alone, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_lock(const struct device *dev, int *lock, struct error *e);
 
+/* The same for a device of a lease, whose process was killed with the lock. *@alone:
+ * nobody else has had the lock since, so nothing can have changed. */
+_must_check_ int record_lock_again(const struct device *dev, int *lock, bool *alone,
+				   struct error *e);
+
 /* Lock what is pinned at boot. As above, but waits no longer than until @deadline
  * (monotonic ns), and a second at least. */
 _must_check_ int record_lock_boot(int64_t deadline, int *lock, struct error *e);

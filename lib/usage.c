@@ -254,12 +254,13 @@ void usage_clear(struct usage *usage)
 	*usage = (struct usage){0};
 }
 
-void usage_files(const struct device *dev, struct file_ids *files)
+int usage_files(const struct device *dev, struct file_ids *files)
 {
 	_cleanup_below_ struct below below = {0};
+	int err = below_read(dev, &below);
 
-	IGNORE(below_read(dev, &below)); /* usage_find() tells */
 	below_files(&below, files);
+	return err;
 }
 
 char *usage_names(const struct device *dev)

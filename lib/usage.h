@@ -23,8 +23,9 @@ _must_check_ int usage_find(const struct device *dev, const struct holders *know
 void usage_clear(struct usage *usage);
 #define _cleanup_usage_ __attribute__((cleanup(usage_clear)))
 
-/* Add the numbers of the device's nodes to @files. */
-void usage_files(const struct device *dev, struct file_ids *files);
+/* Add the numbers of the device's nodes to @files. Returns 0 or -errno: there may be
+ * others, which who calls usage_find() as well hears there. */
+_must_check_ int usage_files(const struct device *dev, struct file_ids *files);
 
 /* The names of its functions (interfaces, disks and other nodes), with commas; NULL:
  * none. */

@@ -255,16 +255,18 @@ enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
 {
 	enum hold hold = vfio_look(nodes, guard, e);
 	_cleanup_holders_ struct holders holders = {0};
-	struct error ignored; /* those that can be seen are told */
 	bool any;
+	int result;
 
 	if (hold != HOLD_BY_USER)
 		return hold;
-	IGNORE(find_holders(nodes, getpid(), &holders, &ignored));
+	result = find_holders(nodes, getpid(), &holders, e);
 	any = holders.n;
 	pass_over(&holders, getppid());
 	*others = holders_text(&holders, &nodes->files, LIST_MAX);
-	return any && !holders.n ? HOLD_NONE : HOLD_BY_USER;
+	if (!any || holders.n)
+		return HOLD_BY_USER;
+	return result < 0 && geteuid() == 0 ? HOLD_UNKNOWN : HOLD_NONE;
 }
 
 /* Has anybody it open but those that have a lock of ours? */

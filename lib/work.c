@@ -29,6 +29,14 @@ static int say(const struct message *message)
 	return err;
 }
 
+/* Returns false if the parent is there and does not hear it. */
+static bool say_phase(enum phase phase)
+{
+	int err = say(&(struct message){.what = WHAT_PHASE, .phase = phase});
+
+	return err == 0 || err == -EPIPE;
+}
+
 static void say_text(enum what what, const char *text)
 {
 	struct message message = {.what = what};
@@ -69,7 +77,8 @@ static void hear_stop(char word)
 		      : word == STOP_LEASE_FAILED ? LEASE_FAILED
 		      : word == STOP_NO_COMMAND	  ? "COMMAND cannot be started"
 		      : word == STOP_TIMED_OUT	  ? "timed out"
-						  : "interrupted";
+		      : word == STOP_UNHEARD ? "its worker cannot hear what it is told"
+					     : "interrupted";
 }
 
 static const char *given_up(void)
@@ -98,10 +107,13 @@ static bool may_pass(enum phase phase)
 
 	if (phase != PHASE_LOCKED && given_up())
 		return false;
-	say(&(struct message){.what = WHAT_PHASE, .phase = phase});
+	say_phase(phase);
 	if (stop_reason)
 		return false;
 	word = message_hear(to_parent, &lessee);
+	if (word == GO && phase == PHASE_DONE && command && lessee.pidfd < 0 &&
+	    !sysfs_is_dry_run()) /* no fd more could be opened */
+		word = STOP_UNHEARD;
 	if (word != GO) /* also when the parent has closed its end */
 		hear_stop(word);
 	else if (phase == PHASE_READY)
@@ -127,9 +139,10 @@ static const struct supervisor *keep(const struct device *dev, int lock)
 	static const struct supervisor of_release = {pass, never_given_up, say_warning,
 						     say_users, NULL};
 
-	if (!sysfs_is_dry_run())
+	/* COMMAND starts when the parent has heard it of all workers. */
+	if (!sysfs_is_dry_run() && say_phase(PHASE_KEPT))
 		lease_keep(dev, lock, &lessee, command, say_held);
-	say(&(struct message){.what = WHAT_PHASE, .phase = PHASE_OVER});
+	say_phase(PHASE_OVER);
 	return &of_release;
 }
 
@@ -144,11 +157,24 @@ static void tell_log(const struct device *dev, const struct error *e)
 		       dev->name, e->text, *e->hint ? "; " : "", e->hint);
 }
 
-void work(const struct device *dev, const struct request *request, bool resumes,
-	  int socket)
+static int run(const struct device *dev, const struct request *request, bool resumes,
+	       struct error *e)
 {
 	static const struct supervisor supervisor = {may_pass, given_up, say_warning,
 						     say_users, keep};
+
+	if (!resumes)
+		return command_run(dev, request, &supervisor, e);
+	/* The parent told of COMMAND before it made this worker. */
+	message_hear(to_parent, &lessee);
+	return lessee.pidfd < 0
+		       ? error_set(e, STATUS_BROKEN, "its worker cannot hear of COMMAND")
+		       : command_resume(dev, request, &supervisor, e);
+}
+
+void work(const struct device *dev, const struct request *request, bool resumes,
+	  int socket)
+{
 	static const struct sysfs_listener listener = {say_step, say_ended};
 	struct message result = {.what = WHAT_RESULT};
 	sigset_t all;
@@ -159,10 +185,7 @@ void work(const struct device *dev, const struct request *request, bool resumes,
 	deadline = request->deadline;
 	command = request->lease ? request->lease->argv[0] : NULL;
 	sysfs_listen(&listener);
-	if (resumes)
-		message_hear(to_parent, &lessee);
-	if ((resumes ? command_resume : command_run)(dev, request, &supervisor,
-						     &result.error) == 0)
+	if (run(dev, request, resumes, &result.error) == 0)
 		result.error = (struct error){0};
 	if (say(&result) == -EPIPE)
 		tell_log(dev, &result.error);

@@ -100,8 +100,8 @@ static bool may_have_written(const struct worker *worker)
 /* Does the worker keep the device for COMMAND, or for who holds it after that? */
 static bool is_leased(const struct workers *workers, const struct worker *worker)
 {
-	return workers->request->lease && worker->allowed == PHASE_DONE &&
-	       !sysfs_is_dry_run();
+	return workers->request->lease && worker->allowed >= PHASE_DONE &&
+	       worker->allowed < PHASE_OVER && !sysfs_is_dry_run();
 }
 
 static bool is_releasing(const struct workers *workers, const struct worker *worker)
@@ -126,7 +126,7 @@ static int start(struct worker *worker, const struct request *request, struct er
  * kill all. Returns whether there is one. */
 static bool resume(const struct workers *workers, struct worker *worker, struct error *e)
 {
-	struct error warning;
+	struct error failed, warning;
 
 	if (!workers->request->lease || worker->allowed < PHASE_DONE ||
 	    e->status != STATUS_BROKEN || worker->resumed || workers->interrupted)
@@ -139,9 +139,10 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 	worker->reached = PHASE_NONE;
 	worker->in_step = false;
 	worker->give_up_at = INT64_MAX;
-	if (start(worker, workers->request, e) < 0)
+	if (start(worker, workers->request, &failed) < 0) {
+		error_end(e, "; no other one can take over the lease: %s", failed.text);
 		return false;
-	tell_of_command(workers->request->lease, worker);
+	}
 	error_set(&warning, STATUS_DONE, "%s: another one (pid %d) takes over the lease",
 		  e->text, worker->pid);
 	workers->listener->warning(worker->dev, &warning);
@@ -197,10 +198,9 @@ static void hear_held(const struct workers *workers, struct worker *worker,
 static void hear_phase(struct workers *workers, struct worker *worker, enum phase phase)
 {
 	worker->reached = phase;
-	if (phase != PHASE_OVER)
-		return;
-	worker->allowed = phase;
-	if (workers->interrupted)
+	if (phase > PHASE_DONE) /* it waits for no GO */
+		worker->allowed = phase;
+	if (phase != PHASE_OVER || workers->interrupted)
 		return;
 	workers->deadline = now() + workers->request->timeout;
 	worker->give_up_at = workers->deadline + GRACE;
@@ -342,6 +342,12 @@ static int start(struct worker *worker, const struct request *request, struct er
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		return error_set(e, STATUS_FAILED, "cannot make a socket: %s",
 				 strerror(errno));
+	/* Before the fork: then the worker has it, whoever is killed. */
+	if (worker->resumed && message_tell_lease(sockets[0], request->lease) < 0) {
+		close(sockets[0]);
+		close(sockets[1]);
+		return error_set(e, STATUS_FAILED, "it cannot be told of COMMAND");
+	}
 	worker->nodes = vfio_nodes_of_group(worker->dev);
 	worker->pid = fork();
 	if (worker->pid == 0) {
@@ -561,7 +567,7 @@ static void interrupt(struct workers *workers, int signal)
 		tell_stop(&workers->worker[i], STOP_INTERRUPTED);
 		if (workers->hurry)
 			workers->worker[i].give_up_at = now();
-		else if (early)
+		else if (early || is_leased(workers, &workers->worker[i]))
 			workers->worker[i].give_up_at = now() + GRACE;
 	}
 }
@@ -615,16 +621,39 @@ static void take_signals(struct workers *workers, int signals)
 	}
 }
 
+/* Do all workers keep their devices for COMMAND? Should one have ended, as it says,
+ * COMMAND cannot start. */
+static bool all_keep(struct workers *workers)
+{
+	for (size_t i = 0; i < workers->n; i++) {
+		const struct worker *worker = &workers->worker[i];
+
+		if (worker->finished)
+			workers->cannot_start = true;
+		else if (worker->reached < PHASE_KEPT)
+			return false;
+	}
+	return true;
+}
+
 /* COMMAND can start, unless a signal has come before it was forked, which only
  * the parent got. */
 static void open_gate(struct workers *workers, int signals)
 {
-	if (!workers->gate_is_closed)
+	struct lease *lease = workers->request->lease;
+	struct error e;
+	int err;
+
+	if (!workers->gate_is_closed || !all_keep(workers))
 		return;
 	workers->gate_is_closed = false;
 	take_signals(workers, signals);
-	lease_open(workers->request->lease,
-		   !workers->interrupted && !workers->cannot_start);
+	err = lease_open(lease, !workers->interrupted && !workers->cannot_start);
+	if (err == 0)
+		return;
+	error_set(&e, STATUS_FAILED, "cannot start COMMAND: %s",
+		  err == -EPIPE ? "its process has ended" : strerror(-err));
+	workers->listener->failure(&e);
 }
 
 static bool all_finished(const struct workers *workers)
@@ -664,14 +693,16 @@ static int find_holders(const struct request *request, struct holders *holders)
 	_cleanup_files_ struct file_ids files = {0};
 	int64_t until = request->force ? now() + FORCED_LOOK : request->deadline;
 	struct error ignored;
+	int result = 0;
 
 	*holders = (struct holders){0};
 	if (request->command != COMMAND_HANDOFF)
 		return -1;
-	for (size_t i = 0; i < request->devices->n; i++)
-		usage_files(&request->devices->dev[i], &files);
-	return holders_find(&files, until, holders, &ignored) < 0 && !request->force ? -1
-										     : 0;
+	for (size_t i = 0; i < request->devices->n && result == 0; i++)
+		result = usage_files(&request->devices->dev[i], &files);
+	if (holders_find(&files, until, holders, &ignored) < 0)
+		result = -1;
+	return request->force ? 0 : result;
 }
 
 static struct workers make_workers(const struct request *request,

@@ -158,7 +158,7 @@ holds() {
 	ASAN_OPTIONS=detect_leaks=0 in_background taskset 1 strace -D -f -o "$trace" -e trace=write \
 		-P "$(syspath vbtest.1)/driver_override" -e inject=write:delay_exit=100s \
 		vfio-bind handoff vbtest.1
-	until_true 30 grep -qs 'write(' "$trace"
+	until_true 100 grep -qs 'write(' "$trace"
 	until_true 10 flag_is vbtest.1 vfio-platform
 	echo vbtest.1 >/sys/module/vbtest/parameters/remove
 	go_on
@@ -283,7 +283,7 @@ stop_before_unbind() {
 			:
 		' "$said" "$@" >"$said.launcher" 2>&1 3>&- &
 	launcher=$!
-	until_true 30 grep -qs 'write(' "$trace"
+	until_true 100 grep -qs 'write(' "$trace"
 }
 
 # slip_in FLAG ARGUMENT...: run it, and open the device's own node between check and unbind,
@@ -333,7 +333,7 @@ listed() {
 @test "a handoff whose device is opened right before the unbind is put back by itself" {
 	local record
 	record=$(<"$(record_of vbtest.0)")
-	slip_in vbtest-target handoff vbtest.0 vbtest-target -t $((5 * DEADLINE))
+	slip_in vbtest-target handoff vbtest.0 vbtest-target -t $((8 * DEADLINE))
 	says "the device is put back when it is; pid $worker"
 	worker_is_on_its_own
 	listed vbtest.0
@@ -352,7 +352,7 @@ listed() {
 }
 
 @test "a release whose device is opened right before the unbind is completed by itself" {
-	slip_in vfio-platform release vbtest.0 -t $((5 * DEADLINE))
+	slip_in vfio-platform release vbtest.0 -t $((8 * DEADLINE))
 	says "the release is completed when it is; pid $worker"
 	worker_is_on_its_own
 	listed vbtest.0

@@ -98,6 +98,12 @@ sweep() {
 	hold /run/vfio-bind/lock/pci:0000:00:05.2 flock -F /run/vfio-bind/lock/pci:0000:00:05.2
 	sweep list -o +HOST,USE,BOOT,ID,PF,VFS,RESET,OWNER,LEASE 00:05.2 00:10.0
 	rm /dev/vfio/devices/vfio0
+	let_go
+	folder "$NVME/tty/ttyX"
+	attribute "$NVME/tty/ttyX/dev" 1:7
+	none "$NVME/nvme"
+	hold /dev/full
+	sweep list -nro HOLDER 00:10.0
 }
 
 @test "whose a device is cannot be read: that is not nobody's" {

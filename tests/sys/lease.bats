@@ -347,6 +347,40 @@ vfio-bind: COMMAND ended with status 7" ]]
 	wait
 }
 
+# at_terminal COMMAND...: a session's leader, which becomes it. Its keys come from fd 9.
+at_terminal() {
+	rm -f "$MADE_UP/ready" "$MADE_UP/keys"
+	mkfifo "$MADE_UP/keys"
+	: >"$MADE_UP/output"
+	parked
+	env --default-signal=INT,QUIT,HUP script -qfc "exec $*" /dev/null <"$MADE_UP/keys" \
+		>"$MADE_UP/output" 3>&- 4>&- &
+	exec 9>"$MADE_UP/keys"
+}
+
+# What tells that it is ready, and does not end by itself.
+STAYS="sh -c 'echo \$\$ >/run/made-up/ready; exec sleep 600'"
+
+@test "a signal of the terminal's that only vfio-bind gets is COMMAND's" {
+	promise "a hangup, which is the session leader's"
+	at_terminal "vfio-bind handoff 00:10.0 none -- $STAYS"
+	ready
+	pkill --ns $$ --nslist mnt -KILL -x script
+	exec 9>&-
+	await is_gone "$command"
+	await nobody_works
+	home
+
+	promise "^C, and COMMAND is not in the process group"
+	at_terminal "vfio-bind handoff 00:10.0 none -- timeout 600 $STAYS"
+	ready
+	printf '\x03' >&9
+	await is_gone "$command"
+	exec 9>&-
+	wait
+	home
+}
+
 # told_of LEASE: others are refused, and told of it.
 told_of() {
 	local words status
@@ -574,6 +608,84 @@ vfio-bind: COMMAND ended with status 3" ]]
 	kill "$holder"
 	holder=''
 	await is_gone "$by"
+}
+
+@test "a signal ends the wait for one device, though the other has long been home" {
+	vf_of_vfio
+	none "$PCI/0000:00:05.1/iommu_group"
+	driver 0000:00:05.1 vfio-pci
+	attribute "$PCI/0000:00:05.1/driver_override" vfio-pci
+	folder "$PCI/0000:00:05.1/vfio-dev/vfio1"
+	echo 1:9 >"$PCI/0000:00:05.1/vfio-dev/vfio1/dev"
+	: >"$MADE_UP/dev/vfio/devices/vfio1"
+	: >"$MADE_UP/output"
+	env --default-signal=INT,QUIT vfio-bind handoff -t 0.5 --reset=never -d auto 00:05.1 00:05.2 -- \
+		sh -c "$LEAVING" </dev/null >"$MADE_UP/output" 2>&1 3>&- 4>&- &
+	lessor=$!
+	waits_for_holder # for longer than a release may take
+	kill -INT "$lessor"
+	await grep -q interrupted "$MADE_UP/output"
+	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)"
+	rm "$MADE_UP/dev/vfio/devices/vfio1"
+}
+
+@test "the release at the end asks who uses the device now" {
+	attribute "$NVME/driver_override" nvme
+	record pci:0000:00:10.0 "$NVME" "driver_override none" "given nvme"
+	echo 1:7 >"$NVME/nvme/nvme0/dev"
+	vfio_bind handoff 00:10.0 nvme -- sh -c "$LEAVING"
+	[[ $status == 125 && $output == "vfio-bind: 0000:00:10.0: in use: /dev/nvme0 is open in sleep (pid "* ]]
+	[[ -e $RECORD && $(<"$NVME/driver_override") == nvme ]]
+}
+
+@test "a release that waited for the lock of a worker that is killed is the last one" {
+	local waiter by
+	start sh -c "$(sleeper :\;)"
+	ready
+	by=$(worker)
+	vfio-bind release -t 20 00:10.0 3>&- &
+	waiter=$!
+	await grep -q -e "-> FLOCK .* ${by}0* " -e '-> FLOCK' /proc/locks
+	kill -KILL "$by"
+	wait "$waiter"
+	[[ ! -e $RECORD ]]
+	kill "$command"
+	ended 125 "the lease has ended: when its worker was killed, another process took the lock, and released it"
+	[[ $(<"$NVME/driver_override") == none ]]
+}
+
+# faulty CALL WHEN: a lease, in each process of which that call fails that time. COMMAND has not
+# run without the device, and vfio-bind has not said that it has run if it has not.
+faulty() {
+	parked
+	rm -f "$MADE_UP/unlocked"
+	status=0
+	strace -fqq -o "$MADE_UP/trace" -e trace="$1" -e inject="$1:error=EIO:when=$2" \
+		vfio-bind handoff 00:10.0 none -- \
+		sh -c "flock -n $LOCK touch /run/made-up/unlocked; exit 7" >"$MADE_UP/output" 2>&1 || status=$?
+	await nobody_works
+	echo "EIO of $*: status $status, it said $(<"$MADE_UP/output")"
+	[[ ! -e $MADE_UP/unlocked && $status != 0 ]]
+	if ((status == 7)); then
+		[[ ! -e $RECORD ]]
+	else
+		[[ -s $MADE_UP/output ]]
+		[[ ! -e $RECORD ]] || vfio-bind release 00:10.0
+	fi
+	home
+}
+
+# bats test_tags=slow
+@test "a call fails: COMMAND has the device, or does not run" {
+	local call when failed=0
+	for call in recvmsg sendmsg write pipe2 pidfd_open clone; do
+		for ((when = 1; when < 25; when++)); do
+			faulty $call $when
+			[[ $(<"$MADE_UP/trace") == *INJECTED* ]] || break
+			failed=$((failed + 1))
+		done
+	done
+	((failed > 10))
 }
 
 @test "a dry run tells the whole story" {

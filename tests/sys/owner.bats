@@ -78,6 +78,10 @@ chmod 0660 /dev/vfio/10" handoff -n --owner=root:root nvme0n1
 		1.5 user: '1.5'
 		123456789: user: '123456789'
 	END
+	for name in ' 5' '+ 5' '+-5' ' -18446744073709551611'; do
+		expect 2 "vfio-bind: no such user: '$name'" handoff -n --owner="$name" no-such-device
+		expect 2 "vfio-bind: no such group: '$name'" handoff -n --owner=":$name" no-such-device
+	done
 
 	promise "without an IOMMU the device is given to nobody"
 	local refused="no IOMMU: opening it takes CAP_SYS_RAWIO, and its user can read and write all memory: it is not given to a user"
@@ -106,6 +110,9 @@ chmod 0660 /dev/vfio/10" handoff -n --owner=root:root nvme0n1
 	[[ $output == *"warning: /dev/vfio/vfio is root:root 0660: :4711 cannot use /dev/vfio/10"* ]]
 	gives "chown :root /dev/vfio/10
 chmod 0660 /dev/vfio/10" --owner=:root
+	# The node's group does not make him one of it.
+	vfio_bind handoff -n --owner=4711:root nvme0n1
+	[[ $output == *"warning: /dev/vfio/vfio is root:root 0660: 4711:root cannot use /dev/vfio/10"* ]]
 	gives "chown 0 /dev/vfio/10
 chmod 0600 /dev/vfio/10" --owner=0
 	chmod 666 /dev/vfio/vfio
@@ -117,10 +124,12 @@ chmod 0600 /dev/vfio/10" --owner=4711
 
 	promise "of the device's own node, it is /dev/iommu"
 	: >/dev/vfio/devices/vfio0
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 	: >/dev/iommu
 	chmod 600 /dev/iommu
 	vfio_bind handoff -n --owner=4711 00:05.2
 	[[ $status == 0 && $output == *"warning: /dev/iommu is root:root 0600: 4711 cannot use /dev/vfio/devices/vfio0"* ]]
+	umount /dev/vfio/devices/vfio0
 	rm /dev/iommu /dev/vfio/devices/vfio0
 }
 

@@ -81,6 +81,17 @@ vfio-bind: hint: --force takes it all the same"
 	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
 	umount /run/mounted
 
+	promise "a disk that LIO exports"
+	local core=/sys/kernel/config/target/core
+	attribute "$SDA/sda1/dev" 1023:1
+	none "$SDA/sda1/holders"
+	folder "$core/iblock_0/vb.disk" "$core/alua"
+	echo "HBA Index: 1" >"$core/iblock_0/hba_info"
+	free 0000:00:1f.2
+	echo "Status: ACTIVATED
+        Major: 1023 Minor: 1  CLAIMED: IBLOCK" >"$core/iblock_0/vb.disk/info"
+	in_use "sda1 is exported by LIO (target/core/iblock_0/vb.disk)" 0000:00:1f.2
+
 	promise "a multipath disk, by each controller"
 	changing
 	mkdir -p /run/mounted
@@ -148,6 +159,12 @@ vfio-bind: hint: --force takes it all the same"
 	run -3 unshare -m bash -c "mount -t proc -o hidepid=ptraceable vb /proc
 		setpriv --bounding-set=-sys_ptrace vfio-bind handoff -n 0000:00:10.0 none"
 	[[ $output == "$unseen" ]]
+	# Process 1, which can be seen, has no more rights either.
+	local poor=(setpriv --bounding-set=-sys_ptrace unshare -mpf --kill-child bash -c)
+	local handoff="vfio-bind handoff -n 0000:00:10.0 none; exit"
+	run -3 "${poor[@]}" "mount -t proc -o hidepid=ptraceable vb /proc; $handoff"
+	[[ $output == "$unseen" ]]
+	run -0 "${poor[@]}" "mount -t proc vb /proc; $handoff"
 }
 
 @test "a mount that names a disk as its source, but is not of it; and btrfs, whose number tells nothing" {
@@ -173,6 +190,24 @@ vfio-bind: hint: --force takes it all the same"
 	free 0000:00:1f.2
 	link /sys/fs/btrfs/0a1b/devices/sda1 "$SDA/sda1"
 	in_use "sda1 is in btrfs 0a1b, which is mounted" 0000:00:1f.2
+}
+
+# bats test_tags=slow
+# shellcheck disable=SC2154 # sys.bash sets holder
+@test "what udev has open for a moment is no use, however long it is at work" {
+	folder "$NVME/tty/ttyX"
+	attribute "$NVME/tty/ttyX/dev" 1:7
+	none "$NVME/nvme"
+	mkdir -p /run/udev
+	: >/run/udev/queue
+	# shellcheck disable=SC2217 # it only has it open
+	sleep 5.5 </dev/full 3>&- &
+	free 0000:00:10.0
+	# Up to the deadline.
+	hold /dev/full
+	expect 3 "vfio-bind: 0000:00:10.0: in use: /dev/ttyX is open in sleep (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n -t 0.5 00:10.0 none
+	rm /run/udev/queue
 }
 
 @test "a disk that is swapped on" {

@@ -1,0 +1,123 @@
+#!/usr/bin/env bats
+# A look that fails where somebody could be overlooked: that is refused, whoever is there.
+# tests/sys/faults.bats looks for more of these by chance.
+
+# shellcheck disable=SC2154,SC2030,SC2031 # sys.bash sets holder
+load sys
+
+# Under ptrace, LeakSanitizer does not work.
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+
+# unless_seen STATUS TEXT CALL:ERRNO PATH COMMAND...: COMMAND, a vfio-bind, ends with this status
+# and says that TEXT if this call for PATH fails; PATH may be empty.
+unless_seen() {
+	local path=${4:+-P $4} status=0
+	# shellcheck disable=SC2086 # options
+	output=$(strace -qqqf -o "$MADE_UP/trace" -e trace="${3%%:*}" $path \
+		-e inject="${3%%:*}:error=${3#*:}" "${@:5}" 2>&1) || status=$?
+	if [[ $status != "$1" || $output != *"$2"* || $(<"$MADE_UP/trace") != *INJECTED* ]]; then
+		printf '%s\n' "${*:5}: status $status, not $1; it said:" "$output" \
+			"and not:" "$2" "calls:" "$(<"$MADE_UP/trace")"
+		return 1
+	fi
+}
+
+# nodes_of_nvme NUMBER: of all, the disk has one character node.
+nodes_of_nvme() {
+	folder "$NVME/tty/ttyX"
+	attribute "$NVME/tty/ttyX/dev" "$1"
+	none "$NVME/nvme"
+}
+
+@test "a process, or its threads" {
+	promise "a thread with descriptors of its own"
+	nodes_of_nvme 1:7
+	hold /dev/null
+	unless_seen 3 "cannot tell who has it open: /proc/$holder/task: Input/output error" \
+		getdents64:EIO "/proc/$holder/task" vfio-bind handoff -n 00:10.0 none
+
+	promise "who holds a device, where those that are seen are vfio-bind's own"
+	hold /dev/null
+	local release='exec vfio-bind release -n 00:05.2 9</dev/full' # as if a worker had it
+	bash -c "$release"
+	unless_seen 3 "cannot tell who has it open: /proc/$holder/task: Input/output error" \
+		getdents64:EIO "/proc/$holder/task" bash -c "$release"
+}
+
+@test "an export of a disk" {
+	local config=/sys/kernel/config dir
+	folder $config/nvmet/subsystems/a/namespaces/1
+	for dir in $config/nvmet/subsystems $config/nvmet/subsystems/a/namespaces; do
+		unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Too many open files" \
+			openat:EMFILE "$dir" vfio-bind handoff -n 00:10.0 none
+	done
+	unless_seen 3 "cannot tell whether it is in use: cannot read $dir: Input/output error" \
+		getdents64:EIO "$dir" vfio-bind handoff -n 00:10.0 none
+}
+
+@test "the network namespace of a process, or what has the name of one" {
+	ip link set eth0 down
+	unless_seen 3 "cannot tell who uses its interfaces: Input/output error" \
+		getdents64:EIO /proc vfio-bind handoff -n 0000:00:12.0 none
+	mkdir -p /run/netns
+	: >/run/netns/none
+	unless_seen 3 "cannot tell who uses its interfaces: /run/netns/none: Invalid argument" \
+		ioctl:EINVAL /run/netns/none vfio-bind handoff -n 0000:00:12.0 none
+	expect 0 "echo none > $PCI/0000:00:12.0/driver_override
+echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
+	rm /run/netns/none
+}
+
+@test "the ACL of a node that is given to somebody" {
+	: >/dev/vfio/devices/vfio0
+	mount --bind /dev/full /dev/vfio/devices/vfio0
+	unless_seen 1 "cannot look at its node: Input/output error" \
+		getxattr:EIO "" vfio-bind handoff -n --owner=4711 00:05.2
+	# Not each file system has some.
+	unless_seen 0 "chown 4711 /dev/vfio/devices/vfio0" \
+		getxattr:EOPNOTSUPP "" vfio-bind handoff -n --owner=4711 00:05.2
+	umount /dev/vfio/devices/vfio0
+	rm /dev/vfio/devices/vfio0
+}
+
+@test "a file of a user's FUSE file system that its server has spoiled hides nobody" {
+	local server ready=$MADE_UP/ready
+	if ! mknod /run/fuse c 10 229 || ! exec 9<>/run/fuse; then skip "no FUSE here"; fi
+	nodes_of_nvme 1:7
+	mkdir -p /run/mnt
+	mount -i -t fuse -o nodev,nosuid,fd=9,rootmode=40000,user_id=65534,group_id=65534 vb /run/mnt
+	"$BATS_TEST_DIRNAME/bad-fuse" <&9 >"$MADE_UP/output" 2>&1 3>&- 9>&- &
+	server=$!
+	setpriv --reuid 65534 --regid 65534 --clear-groups bash -c 'exec 9>&- </run/mnt/x
+		until ! [[ -e /dev/fd/0 ]]; do :; done; echo y; exec sleep 600' >"$ready" 3>&- &
+	holder=$!
+	exec 9>&-
+	until [[ -s $ready ]]; do kill -0 $holder $server; done
+	vfio_bind handoff -n 00:10.0 none
+	kill $server
+	umount -l /run/mnt
+	echo "$output"
+	[[ $status == 0 ]]
+}
+
+@test "the holder of a node below a folder that cannot be read" {
+	nodes_of_nvme 1:7
+	hold /dev/full
+	expect 0 "sleep\\x20(pid\\x20$holder)" list -nro HOLDER 00:10.0
+	unless_seen 1 "?
+vfio-bind: cannot read $NVME: Too many open files" \
+		openat:EMFILE "$NVME/tty" vfio-bind list -nro HOLDER 00:10.0
+}
+
+# bats test_tags=slow
+@test "the descriptors of each thread have their own five seconds" {
+	local ready=$MADE_UP/ready
+	"${REAL%/*}/tools/node-user" thread /dev/full "$ready" 3>&- &
+	holder=$!
+	until [[ -e $ready ]]; do kill -0 $holder; done
+	run -0 strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
+		-e inject=openat:delay_exit=1.5s vfio-bind list -nro HOLDER 00:05.2
+	[[ $output == *"node-user"*"(pid"*"$holder)"* ]]
+	# The process' own, its threads; the thread's, the maps.
+	[[ $(grep -c DELAYED "$MADE_UP/trace") == 4 ]]
+}
