@@ -149,6 +149,14 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 	return true;
 }
 
+static void tell_death(const struct worker *worker, int signal_number, enum status status,
+		       struct error *e)
+{
+	_cleanup_free_ char *by = signal_text(signal_number);
+
+	error_set(e, status, "its worker (pid %d) was killed by %s", worker->pid, by);
+}
+
 /* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD is
  * ignored. */
 static void tell_end(const struct worker *worker, struct error *e)
@@ -160,8 +168,7 @@ static void tell_end(const struct worker *worker, struct error *e)
 		error_set(e, unknown, "its worker (pid %d) has ended without a word",
 			  worker->pid);
 	else if (WIFSIGNALED(end))
-		error_set(e, unknown, "its worker (pid %d) was killed by SIG%s",
-			  worker->pid, sigabbrev_np(WTERMSIG(end)));
+		tell_death(worker, WTERMSIG(end), unknown, e);
 	else if (WEXITSTATUS(end) != STATUS_DONE)
 		error_set(e, WEXITSTATUS(end),
 			  "its worker (pid %d) could not tell what went wrong",
