@@ -221,6 +221,16 @@ slowed() {
 	are_home vbtest.0
 }
 
+@test "a worker that goes on while it is being left: what it has said is heard" {
+	echo 4000 >$PARAMETERS/host_remove_ms
+	ASAN_OPTIONS=detect_leaks=0 run strace -qqq -o "$BATS_TEST_TMPDIR/trace" -e trace=shutdown \
+		-e inject=shutdown:delay_enter=10s:when=1 vfio-bind handoff -t 1 vbtest.0 vbtest-target
+	grep -q DELAYED "$BATS_TEST_TMPDIR/trace"
+	((status == 1))
+	[[ $output == "vfio-bind: vbtest.0: timed out; it is back on vbtest-host, not flagged" ]]
+	are_home vbtest.0
+}
+
 @test "a module that takes long to load: it is named" {
 	[[ ! -d /sys/module/vfio_platform ]] || rmmod vfio_platform
 	slowed finit_module "" handoff -t "$DEADLINE" vbtest.0 vfio-platform
