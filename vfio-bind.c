@@ -536,7 +536,8 @@ static int run_changing(void)
 		return own_status();
 	if (arg_all) {
 		arg_operands = all_operands();
-		all_read(); /* what could be read of it is released */
+		if (!all_read())
+			return own_status();
 	}
 	devices = find_operands(true);
 	if (!all_read() || !devices.n ||

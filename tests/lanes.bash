@@ -21,10 +21,9 @@ board held.bats list.bats slow.bats
 pc-6.12 interface.bats open.bats usage.bats
 pc-6.1 *
 board *
+pc-6.12 contend.bats faults.bats rounds.bats signals.bats soak.bats
 pc-6.12-sanitized scenario.bats undo.bats
-pc-6.1 interface.bats
 board-sanitized scenario.bats
-pc-6.12 faults.bats rounds.bats signals.bats soak.bats
 board-nogroup *
 pc-6.12-noiommu *
 pc-6.12-boot *
@@ -49,10 +48,10 @@ host sys/faults.bats
 races=(contend.bats rounds.bats signals.bats soak.bats)
 
 # What vfio-bind leaves when it is killed, or a call fails, or another one is at work, it does
-# itself; and who has a node open, and what variants there are, both kernels of the PC tell
-# alike: one of them is enough.
-once=(contend.bats faults.bats kill.bats launcher.bats open.bats rounds.bats signals.bats soak.bats
-	undo.bats variant.bats)
+# itself; and who has a node open, what an interface is used for, and what variants there are,
+# both kernels of the PC tell alike: one of them is enough.
+once=(contend.bats faults.bats interface.bats kill.bats launcher.bats open.bats rounds.bats
+	signals.bats soak.bats undo.bats variant.bats)
 
 # A machine that says nothing for so many seconds hangs. The longest tests say nothing for
 # two minutes, where two lanes share a processor.

@@ -333,7 +333,7 @@ listed() {
 @test "a handoff whose device is opened right before the unbind is put back by itself" {
 	local record
 	record=$(<"$(record_of vbtest.0)")
-	slip_in vbtest-target handoff vbtest.0 vbtest-target -t $((8 * DEADLINE))
+	slip_in vbtest-target handoff vbtest.0 vbtest-target -t $((6 * DEADLINE))
 	says "the device is put back when it is; pid $worker"
 	worker_is_on_its_own
 	listed vbtest.0
@@ -352,7 +352,7 @@ listed() {
 }
 
 @test "a release whose device is opened right before the unbind is completed by itself" {
-	slip_in vfio-platform release vbtest.0 -t $((8 * DEADLINE))
+	slip_in vfio-platform release vbtest.0 -t $((6 * DEADLINE))
 	says "the release is completed when it is; pid $worker"
 	worker_is_on_its_own
 	listed vbtest.0

@@ -171,6 +171,21 @@ sweep() {
 	done
 }
 
+@test "release --all touches nothing when a folder of its records cannot be read" {
+	local n
+	for ((n = 1; ; n++)); do
+		driver 0000:00:10.0 ''
+		attribute "$NVME/driver_override" none
+		record pci:0000:00:10.0 "$NVME" "driver_override none"
+		faulty getdents64 EIO $n release --all || break
+		if [[ $(<"$MADE_UP/err") == "vfio-bind: cannot read /run/vfio-bind"* ]]; then
+			((status == 1))
+			[[ -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+		fi
+	done
+	((n > 4))
+}
+
 @test "release --all, and the records cannot be read" {
 	record pci:0000:00:10.0 "$NVME" "driver nvme" "given vfio-pci"
 	chmod 0 /run/vfio-bind/record
