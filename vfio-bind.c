@@ -490,15 +490,33 @@ static bool end_pins(struct devices *devices)
 }
 
 /* Of all: what has a record, and what is pinned at boot. */
-static struct names all_operands(void)
+static struct names all_operands(struct names *strangers)
 {
-	struct names names = record_list();
+	struct names names = record_list(strangers);
 
 	for (size_t i = 0; arg_request.boot && i < pins.n; i++) {
 		if (!names_have(&names, pins.pin[i].device))
 			names_add(&names, pins.pin[i].device);
 	}
 	return names;
+}
+
+/* Returns false if nothing may be touched. Without a file that is no record, it goes on.
+ */
+static bool find_all(void)
+{
+	_cleanup_names_ struct names strangers = {0};
+
+	arg_operands = all_operands(&strangers);
+	if (!all_read())
+		return false;
+	for (size_t i = 0; i < strangers.n; i++) {
+		struct error e;
+
+		record_is_none(strangers.name[i], &e);
+		fail(NULL, &e);
+	}
+	return true;
 }
 
 /* Names are looked up before anything is touched. */
@@ -534,11 +552,8 @@ static int run_changing(void)
 	arg_request.deadline = now() + arg_request.timeout;
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
 		return own_status();
-	if (arg_all) {
-		arg_operands = all_operands();
-		if (!all_read())
-			return own_status();
-	}
+	if (arg_all && !find_all())
+		return own_status();
 	devices = find_operands(true);
 	if (!all_read() || !devices.n ||
 	    (worst && arg_request.command != COMMAND_RELEASE))

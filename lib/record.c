@@ -392,26 +392,23 @@ int record_remove(const struct device *dev, struct error *e)
 	return 0;
 }
 
-/* Note that this file among the records is of no device. */
-static void note_stranger(const char *file)
+void record_is_none(const char *file, struct error *e)
 {
-	struct error e;
-
-	error_set(&e, STATUS_FAILED, "cannot read %s/%s: it is no record", DIR_OF_RECORDS,
+	error_set(e, STATUS_FAILED, "cannot read %s/%s: it is no record", DIR_OF_RECORDS,
 		  file);
-	error_hint(&e, "to go on without it: rm %s/%s", DIR_OF_RECORDS, file);
-	sysfs_note(&e);
+	error_hint(e, "to go on without it: rm %s/%s", DIR_OF_RECORDS, file);
 }
 
-static void add_devices(struct names *list, const char *dir)
+/* @strangers, or NULL: the names of what is of no device. */
+static void add_devices(struct names *list, const char *dir, struct names *strangers)
 {
 	_cleanup_names_ struct names files = sysfs_names(dir, "");
 
 	for (size_t i = 0; i < files.n; i++) {
 		char *colon = strchr(files.name[i], ':');
 
-		if (!colon && streq(dir, DIR_OF_RECORDS))
-			note_stranger(files.name[i]);
+		if (!colon && strangers)
+			names_add(strangers, files.name[i]);
 		if (!colon)
 			continue;
 		*colon = '/';
@@ -420,12 +417,12 @@ static void add_devices(struct names *list, const char *dir)
 	}
 }
 
-struct names record_list(void)
+struct names record_list(struct names *strangers)
 {
 	struct names list = {0};
 
-	add_devices(&list, DIR_OF_RECORDS);
-	add_devices(&list, DIR_OF_ALL);
+	add_devices(&list, DIR_OF_RECORDS, strangers);
+	add_devices(&list, DIR_OF_ALL, NULL);
 	return list;
 }
 
@@ -439,9 +436,9 @@ static bool is_absent(const char *name)
 
 bool record_has_met(const char *name)
 {
-	_cleanup_names_ struct names met = record_list();
+	_cleanup_names_ struct names met = record_list(NULL);
 
-	add_devices(&met, DIR_OF_LOCKS); /* a lock's file stays */
+	add_devices(&met, DIR_OF_LOCKS, NULL); /* a lock's file stays */
 	for (size_t i = 0; i < met.n; i++) {
 		if (!starts_with(met.name[i], "iommu_group/") &&
 		    name_means(name, met.name[i]) && is_absent(met.name[i]))

@@ -90,8 +90,11 @@ _must_check_ int record_write(const struct device *dev, const struct record *rec
 _must_check_ int record_remove(const struct device *dev, struct error *e);
 
 /* The recorded devices, as BUS/NAME, and those whose record a worker that was killed had
- * begun to write. */
-struct names record_list(void);
+ * begun to write. *@strangers: the names of the files among the records that are none. */
+struct names record_list(struct names *strangers);
+
+/* Set @e (STATUS_FAILED) to that this file among the records is of no device. */
+void record_is_none(const char *file, struct error *e);
 
 /* Has vfio-bind met a device that @name means, since boot, that is not there any more?
  * Only root can know. */
