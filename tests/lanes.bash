@@ -36,7 +36,7 @@ host-sanitized *
 [[ ! ${FAULTS:-} ]] || parts='
 pc-6.12 faults.bats
 pc-6.12 signals.bats
-pc-6.12 kill.bats
+pc-6.12 kill.bats lease.bats
 board signals.bats kill.bats
 pc-6.12-boot boot.bats
 pc-6.12 rounds.bats soak.bats
