@@ -232,8 +232,12 @@ static int move_back(const struct job *job, struct error *e)
 				 : error_set(e, STATUS_FAILED, "it is not where it was");
 }
 
-static int hint_release(const struct job *job, const char *what, struct error *e)
+/* End @e with how the device is now, and the release that does @what. Returns -1. */
+static int end_with_state(const struct job *job, const char *what, struct error *e)
 {
+	_cleanup_free_ char *state = state_text(job->dev);
+
+	error_end(e, "; it is now %s", state);
 	return error_hint(e, "%s: vfio-bind release %s%s/%s", what,
 			  job->request->boot ? "--boot " : "", job->dev->bus,
 			  job->dev->name);
@@ -281,11 +285,9 @@ static int undo(struct job *job, struct error *e)
 	}
 	if (is_lost(job, e))
 		return -1;
-	state = state_text(job->dev);
 	error_set(e, STATUS_BROKEN, "%s; putting it back failed: %s", why.text,
 		  failed.text);
-	error_end(e, "; it is now %s", state);
-	return hint_release(job, "to put it back", e);
+	return end_with_state(job, "to put it back", e);
 }
 
 /* --- whose it is --------------------------------------------------------------- */
@@ -468,7 +470,6 @@ static void await_what_came_back(const struct job *job)
 static int go_home(struct job *job, struct error *e)
 {
 	struct patience patience = {.deadline = job->request->deadline};
-	_cleanup_free_ char *state = NULL;
 	struct error why;
 
 	if ((is_at_home(job) ||
@@ -485,10 +486,8 @@ static int go_home(struct job *job, struct error *e)
 	if (is_lost(job, e))
 		return -1;
 	why = *e;
-	state = state_text(job->dev);
 	error_set(e, is_as_it_was(job) ? why.status : STATUS_BROKEN, "%s", why.text);
-	error_end(e, "; it is now %s", state);
-	return hint_release(job, "to try again", e);
+	return end_with_state(job, "to try again", e);
 }
 
 /* --- the story ----------------------------------------------------------------- */
@@ -529,13 +528,9 @@ static int change(struct job *job, struct error *e)
  * is. */
 static int stays_taken(const struct job *job, struct error *e)
 {
-	_cleanup_free_ char *state = NULL;
-
 	if (*e->hint || is_lost(job, e))
 		return -1;
-	state = state_text(job->dev);
-	error_end(e, "; it is now %s", state);
-	return hint_release(job, "to put it back", e);
+	return end_with_state(job, "to put it back", e);
 }
 
 /* Keep the device for COMMAND until the lease is over; then release it, still under the
@@ -577,7 +572,6 @@ int command_resume(const struct device *dev, const struct request *request,
 		   const struct supervisor *supervisor, struct error *e)
 {
 	_cleanup_job_ struct job job = job_of(dev, request, supervisor);
-
 	struct error ignored;
 	bool alone;
 
