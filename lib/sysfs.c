@@ -229,7 +229,8 @@ static void leave_child(struct sysfs_reader *reader)
 	reader->begin = reader->end = 0;
 }
 
-/* Wait for the child to tell more. Returns false if it is stuck. */
+/* Wait for the child to tell more. Returns false if it is stuck, or with what could not
+ * be read noted. */
 static bool child_tells(const struct sysfs_reader *reader)
 {
 	struct pollfd told = {.fd = reader->fd, .events = POLLIN};
@@ -240,6 +241,8 @@ static bool child_tells(const struct sysfs_reader *reader)
 		r = poll(&told, 1, READER_TURN_MS);
 	} while ((r < 0 && errno == EINTR) ||
 		 (r == 0 && --turns > 0 && !is_stuck(reader->child)));
+	if (r < 0)
+		note_next(reader);
 	return r > 0;
 }
 

@@ -30,7 +30,7 @@ declare -gA EXCEPTIONS=()
 	[39]="getpid cannot fail, and nobody asks"
 	[110]="getppid cannot fail"
 )
-# The calls for memory: without it vfio-bind ends at once, which is as safe as any other kill.
+# The calls for memory, whatever their errno: without it vfio-bind ends at once, which is as safe as any other kill.
 MEMORY=" 9 12 25 "
 
 # Those that end a command, once and twice.
@@ -84,15 +84,19 @@ ran() {
 	return "$result"
 }
 
-# ran_at ACTION: the command is run with that at this call of this process. Sets status; and
-# number, the system call's, which is empty if it did not come there.
+# ran_at ACTION: the command is run with that at this call of this process. Sets status; deaths,
+# as "died 2 KILL"; and number, the system call's, which is empty if it did not come there.
 ran_at() {
-	status=0 number=''
+	local line
+	status=0 number='' deaths=()
 	ran kill-at "$process" "$1" "$call" vfio-bind "$command" "${options[@]}" "${operands[@]}" ||
 		status=$?
 	[[ ${out[*]} == *"call "* ]] || return 0
 	number=${out[-1]#call }
 	unset "out[-1]"
+	for line in "${!out[@]}"; do
+		[[ ${out[line]} != "died "* ]] || { deaths+=("${out[line]}") && unset "out[line]"; }
+	done
 }
 
 # --- where a device is -------------------------------------------------------------
@@ -187,7 +191,7 @@ judge_member() {
 	if [[ $line =~ $state ]]; then
 		is_as_said "$1" "${BASH_REMATCH[@]:1:3}"
 	elif [[ $line == *"was killed"* ]]; then
-		[[ " ${out[*]} " == *" died "* ]] || wrong "no worker of $1 was killed"
+		((${#deaths[@]})) || wrong "no worker of $1 was killed"
 		((status == 4)) || "$as_it_was" "$1" || wrong "$1 is not as it was"
 	elif [[ $hint == "the release is completed when it is;"* ]]; then
 		"$done_is" "$1" || wrong "the release of $1 was not completed"
@@ -217,7 +221,7 @@ is_silent() {
 
 # was_memory: it was memory that could not be had.
 was_memory() {
-	[[ $action == fail:ENOMEM && $MEMORY == *" $number "* ]]
+	[[ $action == fail:* && $MEMORY == *" $number "* ]]
 }
 
 # goes_home: what is hinted brings them home.
@@ -280,7 +284,7 @@ judge_list() {
 
 # try_once: returns 1 if the process has made fewer calls.
 try_once() {
-	local status=0 number='' wrongs=() out=() said=()
+	local status=0 number='' wrongs=() deaths=() out=() said=()
 	"$before" || {
 		wrong "not even at the beginning: ${said[*]}"
 		put_all_home
@@ -295,6 +299,7 @@ try_once() {
 	runs+=1
 	errors[status]=$((${errors[status]:-0} + 1))
 	"$judge"
+	[[ ${deaths[*]} != *" "@(SEGV|BUS|FPE|ILL|SYS|ABRT)* ]] || was_memory || wrong "${deaths[*]}"
 	((${#wrongs[@]})) || return 0
 	violations+=1
 	((violations > 40)) || {

@@ -11,7 +11,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
 # The calls by which vfio-bind learns something, or makes a process that does. Memory is not
 # among them: without it the program ends at once, as by a kill. Nor are the worker's messages.
-calls=(openat access readlink readlinkat newfstatat statx getdents64 read pread64 clone pipe2 socketpair flock mkdir)
+calls=(openat access readlink readlinkat newfstatat statx getdents64 read pread64 clone pipe2 socketpair flock mkdir poll)
 
 if [[ ${FAULTS-} == all ]]; then
 	errnos=(ENOMEM EMFILE EIO EACCES) step=1
