@@ -3,10 +3,12 @@
 #include "sysfs.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <net/if.h>
 #include <regex.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -55,7 +57,8 @@ static char *pci_address(const char *text)
 	return address;
 }
 
-/* What @name may be a spelling of, itself first: NAME, BUS/NAME, or a path. */
+/* What @name may be a spelling of: a PCI address as BUS/NAME, then itself, as NAME,
+ * BUS/NAME or a path, then what else. */
 static struct names spellings(const char *name)
 {
 	static const char *const options[] = {"host=", "sysfsdev="}; /* of QEMU */
@@ -70,12 +73,17 @@ static struct names spellings(const char *name)
 	plain = copy(name);
 	for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
 		plain[n - 1] = '\0';
-	names_add(&list, plain);
 	other = pci_address(plain);
+	if (other) {
+		names_add(&list, other);
+		names_add(&list, plain);
+		return list;
+	}
+	names_add(&list, plain);
 	colon = strchr(plain, ':');
-	if (!other && plain[0] == '/')
+	if (plain[0] == '/')
 		other = format("/sys%s", plain); /* a DEVPATH, as uevents have it */
-	else if (!other && colon)
+	else if (colon)
 		other = format("%.*s/%s", (int)(colon - plain), plain, colon + 1);
 	if (other)
 		names_add(&list, other);
@@ -242,26 +250,47 @@ static void match_in_classes(struct search *search, const char *name)
 		const char *class = classes.name[i];
 		_cleanup_free_ char *path = format("/sys/class/%s/%s", class, name);
 
-		if (streq(class, "net") || streq(class, "block") ||
-		    sysfs_has(path, "dev"))
+		if (sysfs_has(path,
+			      streq(class, "net") || streq(class, "block") ? "" : "dev"))
 			match_function(search, path);
 	}
 }
 
-/* An interface by an alternative name, which /sys does not know. Of more than 15
- * characters rtnetlink alone knows it, and an answer of that can wait for a driver that
- * is stuck. The number is compared, as /sys may be that of another network namespace. */
+/* The number of the interface with this name or alternative name, and its name; 0: there
+ * is none. A socket that is bound to it tells both: the ioctl (if_nametoindex) makes the
+ * kernel load a module of that name (dev_load), and an answer of rtnetlink can wait for a
+ * driver that is stuck. */
+static int ask_interface(const char *name, char interface[IF_NAMESIZE])
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(int), name_size = IF_NAMESIZE;
+	int number = 0;
+
+	if (fd < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, strlen(name)) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &number, &size) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, &name_size) < 0) {
+		if (errno != EPERM) /* before 5.7 root alone may do it */
+			sysfs_note_unread(name);
+		return 0;
+	}
+	return number;
+}
+
+/* An interface by an alternative name, which /sys does not know; of more than 15
+ * characters rtnetlink alone knows it. The number is compared, as /sys may be that of
+ * another network namespace. */
 static void match_alternative(struct search *search, const char *name)
 {
-	_cleanup_free_ char *path = NULL, *number = NULL;
-	unsigned int index = if_nametoindex(name);
+	_cleanup_free_ char *path = NULL, *text = NULL;
 	char interface[IF_NAMESIZE];
+	int number = strlen(name) < IF_NAMESIZE ? ask_interface(name, interface) : 0;
 
-	if (index == 0 || !if_indextoname(index, interface))
+	if (number == 0)
 		return;
 	path = format("/sys/class/net/%s", interface);
-	number = sysfs_read(path, "ifindex");
-	if (number && strtoul(number, NULL, 10) == index)
+	text = sysfs_read(path, "ifindex");
+	if (text && strtol(text, NULL, 10) == number)
 		match_function(search, path);
 }
 
@@ -354,8 +383,11 @@ int name_find(const char *name, struct device *dev, struct error *e)
 	_cleanup_names_ struct names list = spellings(name);
 	struct error why;
 
-	for (size_t i = 0; i < list.n; i++)
+	for (size_t i = 0; i < list.n; i++) {
 		match_spelling(&search, list.name[i]);
+		if (search.found.n && starts_with(list.name[i], "pci/"))
+			break; /* whatever else has an address for a name */
+	}
 	narrow(&search.found);
 	if (sysfs_check_read(&why) < 0)
 		return error_set(e, why.status, "%s: %s", name, why.text);

@@ -89,8 +89,10 @@ static const char *given_up(void)
 	if (stop_reason)
 		return stop_reason;
 	n = recv(to_parent, &word, 1, MSG_DONTWAIT);
-	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+	if (n >= 0 || errno == ECONNRESET)
 		hear_stop(word);
+	else if (errno != EAGAIN && errno != EINTR)
+		hear_stop(STOP_UNHEARD);
 	else if (now() >= deadline)
 		stop_reason = "timed out";
 	return stop_reason;

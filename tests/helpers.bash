@@ -342,9 +342,15 @@ udev_opens() {
 	udevadm trigger --action=add --subsystem-match={block,drm,input,net,nvme,sound,tty,usb}
 }
 
+# stop_udev: now and then it is told, and goes on: it is killed then. One that hangs in the kernel
+# would not go even so.
 stop_udev() {
 	udevadm control --exit || :
-	until_true 20 udev_is_gone
+	until_true 5 udev_is_gone || {
+		pgrep -a udev
+		pkill -KILL udev
+		until_true 20 udev_is_gone
+	}
 	# It leaves its socket, for which dmsetup would take it to be at work, and wait for it.
 	rm -rf /run/udev
 }

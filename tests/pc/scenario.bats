@@ -322,6 +322,14 @@ mean() {
 	says "lo: no device is behind it: it is virtual"
 }
 
+@test "a name is looked up: no module of that name is loaded" {
+	modprobe -r vfio-pci
+	vfio_bind 2 list vfio-pci
+	says "vfio-pci: no such device"
+	[[ ! -e /sys/module/vfio_pci ]]
+	modprobe vfio-pci
+}
+
 @test "the operands are swapped; a device that was removed is gone" {
 	vfio_bind 2 handoff vfio-pci 00:12.0
 	says "hint: 00:12.0 is a device: are the operands swapped?"
