@@ -140,12 +140,12 @@ static bool is_fuse(int dir, const char *name)
 	return statfs(path, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
 }
 
-/* Does the error of a look tell that the file is no node? A server that is gone, or has
- * forgotten the file, had no node to give. EIO: a FUSE server has made another kind of
- * file of it (fuse_make_bad). */
+/* Does the error of a look tell that the file is no node? Or it has been closed. A server
+ * that is gone, or has forgotten the file, had no node to give. EIO: a FUSE server has
+ * made another kind of file of it (fuse_make_bad). */
 static bool is_no_node(int err, int dir, const char *name)
 {
-	return err == ESTALE || err == ENOTCONN ||
+	return err == ESTALE || err == ENOTCONN || sysfs_process_ended(dir, name, err) ||
 	       ((err == EACCES || err == EIO) && is_fuse(dir, name));
 }
 

@@ -52,9 +52,9 @@ static void add(struct netns_list *list, ino_t inode, char *path, char *where)
 }
 
 /* What tells of a namespace may go while it is looked at. */
-static bool has_ended(int error)
+static bool has_gone(const char *path, int error)
 {
-	return error == ENOENT || error == ESRCH;
+	return sysfs_process_ended(AT_FDCWD, path, error);
 }
 
 /* Add the namespace that is mounted on, or that a link leads to, @path. */
@@ -65,7 +65,7 @@ static int add_mounted(struct netns_list *list, const char *path, const char *na
 	struct stat st;
 	int type;
 
-	if (fd < 0 && has_ended(errno))
+	if (fd < 0 && has_gone(path, errno))
 		return 0;
 	type = fd < 0 ? -1 : ioctl(fd, NS_GET_NSTYPE);
 	/* A file from before a mount, or a namespace of another kind, is none. */
@@ -98,13 +98,12 @@ static int add_named(struct netns_list *list, struct error *e)
 /* Add the namespace that a process is in. */
 static int add_of_process(struct netns_list *list, const char *pid, struct error *e)
 {
-	_cleanup_free_ char *process = format("/proc/%s", pid);
-	_cleanup_free_ char *path = format("%s/ns/net", process);
+	_cleanup_free_ char *path = format("/proc/%s/ns/net", pid);
 	_cleanup_free_ char *name = NULL, *where = NULL;
 	struct stat st;
 	int err = stat(path, &st) < 0 ? errno : 0;
 
-	if (has_ended(err) || (err == 0 && has(list, st.st_ino)))
+	if ((err && has_gone(path, err)) || (err == 0 && has(list, st.st_ino)))
 		return 0;
 	name = sysfs_process_name(atoi(pid));
 	where = format(" in the network namespace of %s", name ? name : pid);
@@ -176,7 +175,7 @@ static int open_as(const char *path, ino_t inode)
 	struct stat st;
 
 	if (fd < 0)
-		return has_ended(errno) ? -ESRCH : -errno;
+		return has_gone(path, errno) ? -ESRCH : -errno;
 	if (fstat(fd, &st) == 0 && st.st_ino == inode)
 		return fd;
 	close(fd);

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 /* The parent waits for its reading child in turns, and looks after each whether the child
@@ -160,6 +161,17 @@ char *sysfs_process_name(pid_t pid)
 	for (char *c = comm; *(c += strspn(c, plain)); c++)
 		*c = '?';
 	return format("%s (pid %d)", *comm ? comm : "?", pid);
+}
+
+bool sysfs_process_ended(int dir, const char *name, int err)
+{
+	int was = errno;
+	struct stat st;
+
+	if (err == EACCES && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		err = errno;
+	errno = was;
+	return err == ENOENT || err == ESRCH;
 }
 
 /* Does the process sleep in the kernel, beyond any signal? One that merely waits for a

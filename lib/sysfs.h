@@ -69,6 +69,11 @@ char *sysfs_reader_next(struct sysfs_reader *reader);
  * cannot be read. */
 char *sysfs_process(pid_t pid);
 
+/* Did a look at @name, below the folder with fd @dir in /proc, fail with @err as the
+ * process has ended? For a link of it the kernel may say EACCES then, too, as of one that
+ * must not be looked at (proc_ns_get_link, proc_pid_get_link). */
+bool sysfs_process_ended(int dir, const char *name, int err);
+
 /* "COMM (pid N)": what the process calls itself, a new string. That name is any user's to
  * choose: what could be taken for another pid, or another process, is '?' in it. NULL
  * with errno: it has ended, or cannot be looked at. */

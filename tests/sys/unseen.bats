@@ -68,6 +68,29 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	rm /run/netns/none
 }
 
+# ends_when CALL PATH ARGUMENT...: the process ends when this call of vfio-bind for PATH comes, which
+# fails as the kernel lets it fail then.
+ends_when() {
+	local trace=$MADE_UP/trace
+	: >"$trace"
+	{ until [[ -s $trace ]]; do :; done; kill -KILL "$holder"; } &
+	run -0 strace -qqqf -o "$trace" -e trace="$1" -P "$2" \
+		-e inject="$1:error=EACCES:delay_enter=1s:when=1" vfio-bind "${@:3}"
+	[[ $(<"$trace") == *INJECTED* && ! -e /proc/$holder ]]
+	wait
+}
+
+# bats test_tags=slow
+@test "a process that ends while it is looked at is nobody" {
+	ip link set eth0 down
+	sleep 600 3>&- &
+	holder=$!
+	ends_when newfstatat "/proc/$holder/ns/net" handoff -n 0000:00:12.0 none
+	nodes_of_nvme 1:7
+	hold /dev/zero
+	ends_when statx "/proc/$holder/fd" list -nro HOLDER 00:10.0
+}
+
 @test "the ACL of a node that is given to somebody" {
 	: >/dev/vfio/devices/vfio0
 	mount --bind /dev/full /dev/vfio/devices/vfio0
