@@ -173,11 +173,11 @@ is_pending() {
 	are_home vbtest.0
 }
 
-# slowed CALL PATH ARGUMENT...: vfio-bind, with a worker that gets no turn for four seconds
-# before its system CALL on PATH (empty: any). Of what was said, strace's own lines are left out.
+# slowed CALL PATH ARGUMENT...: vfio-bind, with a worker that gets no turn for four seconds, or
+# DELAY, before its system CALL on PATH (empty: any). Of what was said, strace's own lines are left out.
 slowed() {
 	ASAN_OPTIONS=detect_leaks=0 run taskset 1 strace -f -qqq -o "$BATS_TEST_TMPDIR/trace" \
-		-e trace="$1" -e inject="$1:delay_enter=4s:when=1" ${2:+-P "$2"} vfio-bind "${@:3}"
+		-e trace="$1" -e inject="$1:delay_enter=${DELAY:-4s}:when=1" ${2:+-P "$2"} vfio-bind "${@:3}"
 	output=$(grep -v '^strace: ' <<<"$output")
 	mapfile -t lines <<<"$output"
 	printf '%s\n' "vfio-bind ${*:3}: status $status; it said:" "$output"
@@ -233,7 +233,7 @@ slowed() {
 
 @test "a module that takes long to load: it is named" {
 	[[ ! -d /sys/module/vfio_platform ]] || rmmod vfio_platform
-	slowed finit_module "" handoff -t "$DEADLINE" vbtest.0 vfio-platform
+	DELAY=12s slowed finit_module "" handoff -t 10 vbtest.0 vfio-platform
 	((status == 3))
 	[[ ${lines[0]} == "vfio-bind: vbtest.0: timed out: the kernel is not done with: modprobe vfio_platform" ]]
 	are_home vbtest.0
@@ -242,7 +242,7 @@ slowed() {
 @test "a release whose module takes long to load is refused, and nothing is touched" {
 	vfio_bind 0 handoff "$NIC" none
 	modprobe -r xgmac
-	slowed finit_module "" release -t "$DEADLINE" "$NIC"
+	DELAY=12s slowed finit_module "" release -t 10 "$NIC"
 	((status == 3))
 	[[ ${lines[0]} == "vfio-bind: $NIC: timed out: the kernel is not done with: modprobe xgmac" ]]
 	device_is "$NIC" none none
