@@ -301,6 +301,8 @@ static int bind(const struct device *dev, const struct step *step,
 
 	/* Members of one IOMMU group in turn: if VFIO gets two at once, Linux 6.1 makes
 	 * two VFIO groups, warns, and never frees one of them (vfio_create_group). */
+	if (driver_is_vfio(step->driver) && !group && sysfs_check_read(e) < 0)
+		return -EIO;
 	if (group && (lock = record_open_group_lock(group, e)) < 0)
 		return -ENOLCK;
 	err = write_bind(dev, step, lock, &mine);
@@ -483,6 +485,8 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 	enum hold hold = vfio_await(&nodes, patience->deadline, &guard, &unknown);
 	int err;
 
+	if (sysfs_check_read(e) < 0) /* a node may be unknown, and held */
+		return -1;
 	if (hold == HOLD_UNKNOWN)
 		return error_set(e, STATUS_FAILED, "cannot be reset: %s", unknown.text);
 	if (hold == HOLD_BY_USER) {

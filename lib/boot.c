@@ -345,12 +345,14 @@ static int put_all(const struct boot_pins *pins, struct error *e)
 static int change(const struct boot_pins *before, const struct boot_pins *after,
 		  struct error *e)
 {
-	struct error ignored;
+	struct error failed;
 
 	if (put_all(after, e) == 0)
 		return 0;
-	IGNORE(put_all(before, &ignored));
-	return -1;
+	if (put_all(before, &failed) == 0)
+		return -1;
+	e->status = STATUS_BROKEN;
+	return error_end(e, "; nor can it be put back: %s", failed.text);
 }
 
 /* --- what is asked --------------------------------------------------------------- */

@@ -75,8 +75,16 @@ static int check_executable(const char *path)
 	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? errno : 0;
 }
 
-/* Look in the folders of PATH. Returns the path, or NULL with errno: EACCES if there is
- * one that cannot be run. */
+/* ESTALE, ENODEV, ETIMEDOUT: the folder's server is gone. */
+static bool is_not_here(int err)
+{
+	return err == ENOENT || err == ENOTDIR || err == ESTALE || err == ENODEV ||
+	       err == ETIMEDOUT;
+}
+
+/* Look in the folders of PATH, as execvp(3). Returns the path, or NULL with errno: EACCES
+ * if there is one that cannot be run. Where it cannot be told whether there is one, no
+ * other one is taken for it. */
 static char *find_in_path(const char *name)
 {
 	const char *dir = getenv("PATH"), *end;
@@ -97,6 +105,10 @@ static char *find_in_path(const char *name)
 		free(path);
 		if (err == EACCES)
 			why = err;
+		else if (!is_not_here(err)) {
+			errno = err;
+			return NULL;
+		}
 		dir = end + 1;
 	} while (*end);
 	errno = why;

@@ -79,7 +79,11 @@ static char *cell_host(const struct row *row)
 	_cleanup_record_ struct record record = {0};
 	_cleanup_free_ char *pf_driver = NULL;
 	struct error e;
-	int found = record_read(&row->dev, &row->binding, &record, &e);
+	/* Nobody knows whether it believes a flag that cannot be read. */
+	bool unknown = streq(row->binding.driver_override, "?");
+	struct binding is = {row->binding.driver,
+			     unknown ? NULL : row->binding.driver_override};
+	int found = record_read(&row->dev, &is, &record, &e);
 
 	/* What an ordinary user may not read is none to him. */
 	if (found < 0 && errno != EACCES) {
@@ -88,6 +92,8 @@ static char *cell_host(const struct row *row)
 	}
 	if (found <= 0)
 		return NULL;
+	if (unknown)
+		return copy("?");
 	pf_driver = pci_pf_driver(&row->dev);
 	if (!record_is_home(&record.origin, pf_driver))
 		return copy("?"); /* the kernel will choose */
@@ -515,7 +521,8 @@ static void print(struct row *rows, size_t n, bool any,
 		}
 		close_row(&rows[i]);
 	}
-	scols_print_table(table);
+	if (scols_print_table(table) < 0) /* without memory alone */
+		abort();
 	scols_unref_table(table);
 }
 

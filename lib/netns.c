@@ -185,7 +185,7 @@ static int open_as(const char *path, ino_t inode)
 int netns_open(const struct netns *ns)
 {
 	_cleanup_names_ struct names pids = {0};
-	int fd = open_as(ns->path, ns->inode);
+	int fd = open_as(ns->path, ns->inode), err = -ESRCH;
 
 	if (fd != -ESRCH)
 		return fd;
@@ -196,8 +196,10 @@ int netns_open(const struct netns *ns)
 
 		if (isdigit((unsigned char)*pids.name[i]))
 			fd = open_as(path, ns->inode);
+		if (fd < 0 && fd != -ESRCH) /* that one may be in it */
+			err = fd;
 	}
-	return fd < 0 ? -ESRCH : fd;
+	return fd < 0 ? err : fd;
 }
 
 void netns_view_close(struct netns_view *view)

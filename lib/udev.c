@@ -64,6 +64,7 @@ void udev_watch_start(struct udev_watch *watch, const struct device *dev)
 		return;
 	watch->udev = udev_new();
 	watch->monitor = listen_to(watch->udev, dev->bus);
+	watch->deaf = !watch->monitor;
 	number = sysfs_read("/sys/kernel", "uevent_seqnum");
 	watch->since = number ? strtoull(number, NULL, 10) : 0;
 	/* Asked for when the monitor is open: a node that is not there yet has its event
@@ -150,7 +151,7 @@ bool udev_watch_wait(const struct udev_watch *watch, const struct device *dev,
 	bool told = false;
 
 	if (!watch->monitor)
-		return true;
+		return !watch->deaf;
 	nodes = vfio_nodes(dev);
 	if (nodes.group && !watch->had_group)
 		awaited.group = strrchr(nodes.group, '/') + 1;

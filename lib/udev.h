@@ -18,6 +18,7 @@ bool udev_is_at_work(void);
 struct udev_watch {
 	struct udev *udev;
 	struct udev_monitor *monitor; /* NULL: nobody tells, so there is no wait */
+	bool deaf;		      /* udev tells, but cannot be listened to */
 	unsigned long long since;     /* the kernel's number of the last event before */
 	bool had_group;		      /* the group's node was there already */
 };

@@ -322,6 +322,17 @@ mean() {
 	says "lo: no device is behind it: it is virtual"
 }
 
+@test "udev is there, and cannot be listened to: that is said" {
+	vfio_bind 0 handoff "$PCI_NIC"
+	mkdir -p /run/udev
+	: >/run/udev/control
+	run -0 strace -qqqf -o "$BATS_TEST_TMPDIR/trace" -e trace=socket \
+		-e inject=socket:error=EAFNOSUPPORT vfio-bind release "$PCI_NIC"
+	rm -r /run/udev
+	says "warning: udev is not done"
+	is_home "$PCI_NIC" e1000e
+}
+
 @test "a name is looked up: no module of that name is loaded" {
 	modprobe -r vfio-pci
 	vfio_bind 2 list vfio-pci

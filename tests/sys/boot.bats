@@ -301,6 +301,18 @@ echo > $NVME/driver_override" release -n 00:10.0
 }
 
 # bats test_tags=slow
+@test "the file is neither as it was nor as it should be: that is said" {
+	local pinned
+	modules
+	vfio_bind pin --boot 00:10.0
+	((status == 0))
+	pinned=$output
+	run -4 strace -qqq -f -o "$MADE_UP/trace" -e trace=fsync -e inject=fsync:error=EIO \
+		vfio-bind release --boot 00:10.0
+	echo "$pinned" "$output"
+	[[ $output == *"$RULES: Input/output error; nor can it be put back: "* && ! -e $RULES ]]
+}
+
 @test "release --boot that comes no further than the end of the pin: 4, and it says so" {
 	local call unpinned=", but it is not pinned at boot any more"
 	# Under ptrace, LeakSanitizer does not work.

@@ -49,7 +49,10 @@ sweep() {
 				said=$(<"$MADE_UP/err")
 				runs+=1
 				case $status in
-				0) [[ $(said_all) == "$good" ]] && continue ;;
+				0) # without its list of services the C library knows no names, and numbers are shown
+					[[ $(said_all) == "$good" ]] && continue
+					grep -q '/etc/nsswitch.conf".*INJECTED' "$MADE_UP/strace" && continue
+					;;
 				[123]) [[ $said == *vfio-bind:* ]] && continue ;;
 				127) # the program has not begun
 					[[ $said == *"error while loading shared libraries"* ]] && continue

@@ -127,6 +127,14 @@ teardown() {
 	(cd "$MADE_UP/b" && PATH=: "$REAL" handoff -n 00:10.0 none -- tool) >"$MADE_UP/output" || status=$?
 	((status == 0))
 
+	promise "where it cannot be told whether it is there, no other one is taken for it"
+	status=0
+	strace -qqq -o "$MADE_UP/trace" -P "$MADE_UP/a/folder/tool" \
+		-e trace=newfstatat -e inject=newfstatat:error=EIO \
+		env PATH="$MADE_UP/a/folder:$MADE_UP/b" "$REAL" handoff -n 00:10.0 none -- tool 2>"$MADE_UP/output" || status=$?
+	((status == 126))
+	[[ $(<"$MADE_UP/output") == "vfio-bind: tool: cannot run it: Input/output error: nothing was touched" ]]
+
 	promise "it passes this look, and cannot be run all the same: the device is home then"
 	changing
 	printf '\177ELF and no more' >"$MADE_UP/alien"

@@ -153,7 +153,7 @@ vfio-bind: cannot tell who has it open: /proc does not show all processes" ]]
 	[[ $output == *"cannot tell who holds it: /dev/vfio/9: Operation not permitted" ]]
 	# EBUSY is another thing, and that VFIO has no device of it any more, too.
 	run -3 strace -qqqf -o /dev/null -e trace=openat -P /dev/vfio/9 -e inject=openat:error=EBUSY \
-		vfio-bind release -n -t 2 00:05.2
+		vfio-bind release -n -t 5 00:05.2
 	[[ $output == *"timed out: held by "* ]]
 	run -0 strace -qqqf -o /dev/null -e trace=openat -P /dev/vfio/9 -e inject=openat:error=ENODEV \
 		vfio-bind release -n 00:05.2

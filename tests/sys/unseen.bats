@@ -91,6 +91,25 @@ ends_when() {
 	ends_when statx "/proc/$holder/fd" list -nro HOLDER 00:10.0
 }
 
+@test "which nodes a device has when it is to be reset" {
+	local n node=/dev/vfio/devices/vfio0 reset=$PCI/0000:00:05.2/reset
+	changing
+	: >$node
+	mount --bind /dev/full $node
+	attribute "$reset" ''
+	run -0 vfio-bind handoff --reset=always 00:05.2
+	[[ $(<"$reset") == 1 ]]
+	for n in 1 2; do # before the first write, and before the reset
+		: >"$reset"
+		status=0
+		strace -qqqf -o "$MADE_UP/trace" -P "$PCI/0000:00:05.2/vfio-dev/vfio0/dev" -e trace=openat \
+			-e inject=openat:error=EIO:when=$n vfio-bind handoff --reset=always 00:05.2 || status=$?
+		[[ $status != 0 && $(<"$MADE_UP/trace") == *INJECTED* && ! -s $reset ]]
+	done
+	umount $node
+	rm $node
+}
+
 @test "the ACL of a node that is given to somebody" {
 	: >/dev/vfio/devices/vfio0
 	mount --bind /dev/full /dev/vfio/devices/vfio0
