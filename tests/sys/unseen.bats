@@ -44,6 +44,24 @@ nodes_of_nvme() {
 		getdents64:EIO "/proc/$holder/task" bash -c "$release"
 }
 
+@test "what is below a device that a process holds" {
+	local dir n
+	nodes_of_nvme 1:7
+	hold /dev/full
+	# In a release, the worker alone looks: at the first sight, and again as long as it is in use.
+	record pci:0000:00:10.0 "$NVME" "driver pci-stub" "given nvme"
+	expect 3 "vfio-bind: 0000:00:10.0: in use: /dev/ttyX is open in sleep (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" release -n 00:10.0
+	for n in 1 2 3; do
+		unless_seen 3 "cannot tell what it is used for: Cannot allocate memory" \
+			openat:ENOMEM:when=$n "$NVME/tty" vfio-bind release -n 00:10.0
+	done
+	for dir in "$NVME/tty" "$NVME/tty/ttyX"; do
+		unless_seen 3 "cannot tell what it is used for: Input/output error" \
+			openat:EIO "$dir" vfio-bind handoff -n 00:10.0 none
+	done
+}
+
 @test "an export of a disk" {
 	local config=/sys/kernel/config dir
 	folder $config/nvmet/subsystems/a/namespaces/1
