@@ -62,6 +62,18 @@ vfio-bind: hint: end that use first; --force takes it all the same" release -n 0
 	done
 }
 
+@test "what is below a device, for its record: nothing is written then" {
+	local path
+	changing
+	for path in "$NVME/nvme/nvme0/nvme0n1/dev" "$NVME/nvme/nvme0/nvme0n1"; do
+		unless_seen 1 "vfio-bind: 0000:00:10.0: cannot " \
+			openat:EIO "$path" vfio-bind pin -v 00:10.0 pci-stub
+		[[ $output == *": Input/output error" && $output != *echo* ]]
+		[[ $(<"$NVME/driver_override") == "(null)" && ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+	done
+	expect 0 "echo pci-stub > $NVME/driver_override" pin -v 00:10.0 pci-stub
+}
+
 @test "an export of a disk" {
 	local config=/sys/kernel/config dir
 	folder $config/nvmet/subsystems/a/namespaces/1
