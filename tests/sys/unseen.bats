@@ -74,6 +74,26 @@ vfio-bind: hint: end that use first; --force takes it all the same" release -n 0
 	expect 0 "echo pci-stub > $NVME/driver_override" pin -v 00:10.0 pci-stub
 }
 
+@test "whose a share is" {
+	local share=/sys/fs/virtiofs/1
+	folder $share "$NVME/virtio9"
+	link $share/device "$NVME/virtio9"
+	attribute $share/tag vb
+	unless_seen 3 "cannot tell whether it is in use: cannot read $share/device: Input/output error" \
+		readlink:EIO $share vfio-bind handoff -n 00:10.0 none
+}
+
+@test "what a descriptor of an anonymous inode is: a device, or not" {
+	changing
+	: >"$MADE_UP/watched"
+	tail -f "$MADE_UP/watched" >/dev/null 2>&1 3>&- &
+	holder=$!
+	until [[ $(readlink /proc/$holder/fd/*) == *anon_inode:* ]]; do kill -0 $holder; done
+	expect 0 "" list -nro HOLDER 00:05.2
+	unless_seen 3 "cannot tell who has it open: /proc/$holder/fd: Input/output error" \
+		readlinkat:EIO "/proc/$holder/fd" vfio-bind list -nro HOLDER 00:05.2
+}
+
 @test "an export of a disk" {
 	local config=/sys/kernel/config dir
 	folder $config/nvmet/subsystems/a/namespaces/1
