@@ -171,12 +171,19 @@ static void imagine(struct job *release, const struct job *handoff)
 
 /* --- and back ------------------------------------------------------------------ */
 
-/* What a release waits for: some are found long after the device was bound. */
-static unsigned int functions_now(const struct device *dev)
+/* What a release waits for: some are found long after the device was bound. Returns 0 or
+ * -1 with @e. */
+static int count_functions(const struct device *dev, unsigned int *functions,
+			   struct error *e)
 {
 	_cleanup_below_ struct below below = {0};
+	int err = below_read(dev, &below);
 
-	return below_read(dev, &below) < 0 ? 0 : below_functions(&below);
+	if (err < 0)
+		return error_set(e, STATUS_FAILED, "cannot tell what is below it: %s",
+				 strerror(-err));
+	*functions = below_functions(&below);
+	return 0;
 }
 
 /* In the record before the first write: where to go back to, and what vfio-bind may
@@ -185,10 +192,12 @@ static int keep_record(const struct job *job, struct error *e)
 {
 	_cleanup_record_ struct record next =
 		record_next(job->has_record ? &job->record : NULL, &job->from, &job->to);
+	int err = job->has_record ? 0 : count_functions(job->dev, &next.functions, e);
 
-	if (!job->has_record)
-		next.functions = functions_now(job->dev);
 	next.incarnation = device_incarnation(job->dev);
+	/* The first may be why the second. Noticed behind a write, it would be undone. */
+	if (sysfs_check_read(e) < 0 || err < 0)
+		return -1;
 	if (!next.incarnation) /* nobody would believe it */
 		return error_set(e, STATUS_FAILED, "cannot look at it: %s",
 				 strerror(errno));

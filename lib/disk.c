@@ -166,24 +166,36 @@ static int add_loops(struct table *table, struct error *e)
 
 /* --- exports --- */
 
-static int number_of_path(const char *text, dev_t *number)
+/* What the kernel opened by this path, maybe long ago, or in another mount namespace. If
+ * nothing is there, it is a file that was removed, unless it was in somebody's /dev. */
+static int number_of_path(const char *path, dev_t *number)
 {
-	return node_number(text, number);
+	int err = node_number(path, number);
+
+	return err == -ENOENT && !strstr(path, "/dev/") ? 0 : err;
 }
 
-/* LIO's info: "File: PATH" of a file, "Major: N Minor: N" of a block device. */
+/* LIO's info: "File: PATH  Size: N" of a file, "Major: N Minor: N" of a block device. A
+ * path can be any text. */
 static int number_of_info(const char *text, dev_t *number)
 {
-	const char *file = strstr(text, "File: "), *block = strstr(text, "Major: ");
+	static const char before[] = "File: ", behind[] = "  Size: ";
+	const char *file = strstr(text, before), *block = strstr(text, "Major: ");
+	const char *end = NULL;
 	_cleanup_free_ char *path = NULL;
 	unsigned int major, minor;
 
 	*number = 0;
-	if (block && sscanf(block, "Major: %u Minor: %u", &major, &minor) == 2)
-		*number = makedev(major, minor);
-	else if (file && sscanf(file, "File: %ms", &path) == 1)
-		return node_number(path, number);
-	return 0;
+	if (!file) {
+		if (block && sscanf(block, "Major: %u Minor: %u", &major, &minor) == 2)
+			*number = makedev(major, minor);
+		return 0;
+	}
+	file += strlen(before);
+	for (const char *size = file; (size = strstr(size, behind)); size++)
+		end = size;
+	path = end ? format("%.*s", (int)(end - file), file) : copy(file);
+	return number_of_path(path, number);
 }
 
 #define CONFIG "/sys/kernel/config/"

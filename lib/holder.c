@@ -164,41 +164,54 @@ static struct file_id id_of(const struct statx *st)
 
 /* --- descriptors ----------------------------------------------------------------- */
 
-/* The value of a line of /proc/PID/fdinfo/FD; a new string, or NULL. */
+/* The value of a line of /proc/PID/fdinfo/FD; a new string, or NULL with errno: 0 if
+ * there is no such line. */
 static char *fdinfo(int fds, const char *fd, const char *key)
 {
 	_cleanup_free_ char *path = format("../fdinfo/%s", fd);
 	_cleanup_free_ char *info = sysfs_read_at(fds, path);
 	char *line = info ? strstr(info, key) : NULL;
 
-	if (!line)
+	if (!line) {
+		errno = info ? 0 : errno;
 		return NULL;
+	}
 	line += strlen(key);
 	line += strspn(line, " \t");
 	line[strcspn(line, "\n")] = '\0';
 	return copy(line);
 }
 
-/* From Linux 6.18 on, the fdinfo of a VFIO device fd names the device. */
-static struct file_id vfio_device(int fds, const char *fd)
+/* From Linux 6.18 on, the fdinfo of a VFIO device fd names the device. Returns 0, or
+ * -errno. */
+static int vfio_device(int fds, const char *fd, struct file_id *file)
 {
 	_cleanup_free_ char *path = fdinfo(fds, fd, "vfio-device-syspath:");
+	int err = path ? 0 : -errno;
 	char *end = path ? strstr(path, "/devices/") : NULL;
 	_cleanup_free_ char *here = end ? format("/sys%s", end) : NULL;
 	struct stat st;
 
-	if (!here || stat(here, &st) < 0)
-		return (struct file_id){.type = S_IFREG};
-	return (struct file_id){.number = st.st_ino};
+	if (!here)
+		return err;
+	if (stat(here, &st) < 0)
+		return -errno;
+	*file = (struct file_id){.number = st.st_ino};
+	return 0;
 }
 
-static bool is_vfio_device(int fds, const char *fd)
+/* What a file without a type is, an anonymous inode: that of a device, or nothing that is
+ * looked for. Returns 0, or -errno. */
+static int anonymous(int fds, const char *fd, struct file_id *file)
 {
 	char link[PATH_MAX];
 	ssize_t n = readlinkat(fds, fd, link, sizeof(link) - 1);
 
-	link[n > 0 ? n : 0] = '\0';
-	return streq(link, "anon_inode:[vfio-device]");
+	*file = (struct file_id){.type = S_IFREG};
+	if (n < 0)
+		return -errno;
+	link[n] = '\0';
+	return streq(link, "anon_inode:[vfio-device]") ? vfio_device(fds, fd, file) : 0;
 }
 
 static bool is_only_a_path(int fds, const char *fd)
@@ -212,19 +225,20 @@ static void scan_fd(struct scan *scan, int fds, const char *fd)
 {
 	struct file_id file;
 	struct statx st;
+	int err = 0;
 
 	if (look_at(fds, fd, &st) < 0) {
-		int err = errno;
-
+		err = errno;
 		if (!is_no_node(err, fds, fd))
 			cannot_see(scan, "fd", err);
 		return;
 	}
-	/* An anonymous inode has no type. */
-	if (!(st.stx_mode & S_IFMT) && is_vfio_device(fds, fd))
-		file = vfio_device(fds, fd);
-	else
+	if (st.stx_mode & S_IFMT)
 		file = id_of(&st);
+	else
+		err = anonymous(fds, fd, &file);
+	if (err < 0 && !sysfs_process_ended(fds, fd, -err))
+		cannot_see(scan, "fd", -err);
 	if (has_file(scan->files, file) && !is_only_a_path(fds, fd))
 		found(scan, file);
 }

@@ -80,16 +80,21 @@ static void copy_text(const struct nlattr *attribute, char text[static IF_NAMESI
 			 from);
 }
 
-/* The syspath of the device that an interface says is its parent; NULL: it says none. */
+/* The syspath of the device that an interface says is its parent; NULL: it says none, or
+ * what could not be read was noted. */
 static char *parent_of(const struct nlattr *bus, const struct nlattr *name)
 {
 	_cleanup_free_ char *path = NULL;
+	char *parent;
 
 	if (!bus || !name)
 		return NULL;
 	path = format("/sys/bus/%s/devices/%s", mnl_attr_get_str(bus),
 		      mnl_attr_get_str(name));
-	return realpath(path, NULL);
+	parent = realpath(path, NULL);
+	if (!parent)
+		sysfs_note_unread(path);
+	return parent;
 }
 
 static struct link link_of(const struct netns *ns, const struct nlmsghdr *message)

@@ -25,10 +25,12 @@ static void add_virtiofs_tags(const struct device *dev, struct names *tags)
 	for (size_t i = 0; i < shares.n; i++) {
 		_cleanup_free_ char *dir = format(VIRTIOFS "/%s", shares.name[i]);
 		_cleanup_free_ char *link = format("%s/device", dir);
-		_cleanup_free_ char *path = realpath(link, NULL);
 		_cleanup_free_ char *tag = sysfs_read(dir, "tag");
+		_cleanup_free_ char *path = realpath(link, NULL);
 		size_t n = strlen(dev->path);
 
+		if (!path)
+			sysfs_note_unread(link);
 		if (tag && path && strncmp(path, dev->path, n) == 0 && path[n] == '/')
 			names_add(tags, tag);
 	}

@@ -218,7 +218,8 @@ static const struct holders *find_holders(const struct holders *known,
 {
 	if (known && now() - known->at < FRESH && holders_know(known, files))
 		return known;
-	*result = holders_find(files, INT64_MAX, own, e);
+	if (holders_find(files, INT64_MAX, own, e) < 0)
+		*result = -1;
 	return own;
 }
 

@@ -92,6 +92,44 @@ sweep() {
 	sweep list --boot -o BOOT,DEVICE
 }
 
+# lasting ARGUMENT...: the same for the paths that vfio-bind opens, when that, or to read, fails
+# however often it is tried. The device is held: status 0 is wrong.
+lasting() {
+	local path call errno status
+	local -a paths
+	local -i i runs=0 wrong=0
+	run -3 strace -qqqfy -o "$MADE_UP/strace" -e trace=openat vfio-bind "$@"
+	mapfile -t paths < <(sed -n 's/.* = [0-9]*<\(\/.*\)>$/\1/p' "$MADE_UP/strace" | sort -u)
+	for ((i = 0; i < ${#paths[@]}; i++)); do
+		path=${paths[i]}
+		((i % step == 0)) || [[ $path == "$NVME"/t* ]] || continue
+		for call in openat ${FAULTS:+getdents64,read}; do
+			for errno in "${errnos[@]}"; do
+				status=0
+				strace -qqqf -o "$MADE_UP/strace" -e trace="$call" -P "$path" \
+					-e inject="$call:error=$errno" vfio-bind "$@" >"$MADE_UP/out" 2>&1 || status=$?
+				[[ $(<"$MADE_UP/strace") == *INJECTED* ]] || continue
+				runs+=1
+				((status == 0)) || continue
+				wrong+=1
+				echo "$errno of $call, $path: vfio-bind $*: status 0: $(<"$MADE_UP/out")"
+			done
+		done
+	done
+	echo "$* : $runs faults, $wrong wrong"
+	((runs > 5 && !wrong))
+}
+
+@test "a held device, and a path that fails for ever" {
+	folder "$NVME/tty/ttyX"
+	attribute "$NVME/tty/ttyX/dev" 1:7
+	none "$NVME/nvme"
+	hold /dev/full
+	lasting handoff -n 00:10.0 none
+	record pci:0000:00:10.0 "$NVME" "driver pci-stub" "given nvme"
+	lasting release -n 00:10.0
+}
+
 @test "list: a call that fails" {
 	sweep list -b platform
 	changing

@@ -44,6 +44,56 @@ nodes_of_nvme() {
 		getdents64:EIO "/proc/$holder/task" bash -c "$release"
 }
 
+@test "what is below a device that a process holds" {
+	local dir n
+	nodes_of_nvme 1:7
+	hold /dev/full
+	# In a release, the worker alone looks: at the first sight, and again as long as it is in use.
+	record pci:0000:00:10.0 "$NVME" "driver pci-stub" "given nvme"
+	expect 3 "vfio-bind: 0000:00:10.0: in use: /dev/ttyX is open in sleep (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" release -n 00:10.0
+	for n in 1 2 3; do
+		unless_seen 3 "cannot tell what it is used for: Cannot allocate memory" \
+			openat:ENOMEM:when=$n "$NVME/tty" vfio-bind release -n 00:10.0
+	done
+	for dir in "$NVME/tty" "$NVME/tty/ttyX"; do
+		unless_seen 3 "cannot tell what it is used for: Input/output error" \
+			openat:EIO "$dir" vfio-bind handoff -n 00:10.0 none
+	done
+}
+
+@test "what is below a device, for its record: nothing is written then" {
+	local path
+	changing
+	for path in "$NVME/nvme/nvme0/nvme0n1/dev" "$NVME/nvme/nvme0/nvme0n1"; do
+		unless_seen 1 "vfio-bind: 0000:00:10.0: cannot " \
+			openat:EIO "$path" vfio-bind pin -v 00:10.0 pci-stub
+		[[ $output == *": Input/output error" && $output != *echo* ]]
+		[[ $(<"$NVME/driver_override") == "(null)" && ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+	done
+	expect 0 "echo pci-stub > $NVME/driver_override" pin -v 00:10.0 pci-stub
+}
+
+@test "whose a share is" {
+	local share=/sys/fs/virtiofs/1
+	folder $share "$NVME/virtio9"
+	link $share/device "$NVME/virtio9"
+	attribute $share/tag vb
+	unless_seen 3 "cannot tell whether it is in use: cannot read $share/device: Input/output error" \
+		readlink:EIO $share vfio-bind handoff -n 00:10.0 none
+}
+
+@test "what a descriptor of an anonymous inode is: a device, or not" {
+	changing
+	: >"$MADE_UP/watched"
+	tail -f "$MADE_UP/watched" >/dev/null 2>&1 3>&- &
+	holder=$!
+	until [[ $(readlink /proc/$holder/fd/*) == *anon_inode:* ]]; do kill -0 $holder; done
+	expect 0 "" list -nro HOLDER 00:05.2
+	unless_seen 3 "cannot tell who has it open: /proc/$holder/fd: Input/output error" \
+		readlinkat:EIO "/proc/$holder/fd" vfio-bind list -nro HOLDER 00:05.2
+}
+
 @test "an export of a disk" {
 	local config=/sys/kernel/config dir
 	folder $config/nvmet/subsystems/a/namespaces/1

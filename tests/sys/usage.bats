@@ -92,6 +92,26 @@ vfio-bind: hint: --force takes it all the same"
         Major: 1023 Minor: 1  CLAIMED: IBLOCK" >"$core/iblock_0/vb.disk/info"
 	in_use "sda1 is exported by LIO (target/core/iblock_0/vb.disk)" 0000:00:1f.2
 
+	promise "an export of a file, which may have a blank in its name, or be gone"
+	local namespace=/sys/kernel/config/nvmet/subsystems/a/namespaces/1 path
+	folder "$core/fileio_0/vb" "$namespace"
+	mkdir -p "/dev/vb  Size: "
+	: >"/dev/vb  Size: /img"
+	for path in "/dev/vb  Size: /img" "/run/gone/a b" "/run/gone (deleted)"; do
+		echo "Status: ACTIVATED
+        TCM FILEIO ID: 0        File: $path  Size: 4096  Mode: O_DSYNC Async: 0" >"$core/fileio_0/vb/info"
+		free 0000:00:1f.2
+	done
+	echo "/run/gone (deleted)" >"$namespace/device_path"
+	free 0000:00:1f.2
+	# That could be a node of the disk.
+	for path in "/dev/vb-gone" "/run/root/dev/a b"; do
+		echo "$path" >"$namespace/device_path"
+		expect 3 "vfio-bind: 0000:00:1f.2: cannot tell what is exported: $namespace/device_path: No such file or directory
+vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
+	done
+	rm -r "/dev/vb  Size: "
+
 	promise "a multipath disk, by each controller"
 	changing
 	mkdir -p /run/mounted
