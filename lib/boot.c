@@ -280,8 +280,8 @@ static int write_file(const char *path, const char *text)
 }
 
 /* Let the file be @text, or none (NULL): whole or not at all, and on disk. udev and the
- * tools of the initramfs pass over the temporary name. */
-static int put(const char *path, const char *text, struct error *e)
+ * tools of the initramfs pass over the temporary name. @tried: whether that was begun. */
+static int put(const char *path, const char *text, bool *tried, struct error *e)
 {
 	_cleanup_free_ char *temporary = format("%s.new", path);
 	_cleanup_free_ char *present = sysfs_read_file(path);
@@ -297,6 +297,7 @@ static int put(const char *path, const char *text, struct error *e)
 	announce(path, text);
 	if (sysfs_is_dry_run())
 		return 0;
+	*tried = true;
 	err = text ? write_file(temporary, text) : unlink(path);
 	if (err == 0 && text)
 		err = rename(temporary, path);
@@ -326,7 +327,7 @@ static bool is_installed(const char *program)
 }
 
 /* dracut is told of the rules before they are there, and until after they are gone. */
-static int put_all(const struct boot_pins *pins, struct error *e)
+static int put_all(const struct boot_pins *pins, bool *tried, struct error *e)
 {
 	_cleanup_free_ char *rules = text_of(pins);
 	bool dracut = is_installed("dracut") && sysfs_has(DRACUT_FOLDER, "");
@@ -334,11 +335,11 @@ static int put_all(const struct boot_pins *pins, struct error *e)
 	if (sysfs_check_read(e) < 0)
 		return -1;
 	if (rules && dracut &&
-	    put(DRACUT_FILE, "install_items+=\" " RULES " \"\n", e) < 0)
+	    put(DRACUT_FILE, "install_items+=\" " RULES " \"\n", tried, e) < 0)
 		return -1;
-	if (put(RULES, rules, e) < 0)
+	if (put(RULES, rules, tried, e) < 0)
 		return -1;
-	return rules ? 0 : put(DRACUT_FILE, NULL, e);
+	return rules ? 0 : put(DRACUT_FILE, NULL, tried, e);
 }
 
 /* From @before to @after, or not at all. */
@@ -346,10 +347,12 @@ static int change(const struct boot_pins *before, const struct boot_pins *after,
 		  struct error *e)
 {
 	struct error failed;
+	bool tried = false;
 
-	if (put_all(after, e) == 0)
+	if (put_all(after, &tried, e) == 0)
 		return 0;
-	if (put_all(before, &failed) == 0)
+	IGNORE(sysfs_check_read(&failed)); /* @e has it */
+	if (!tried || put_all(before, &tried, &failed) == 0)
 		return -1;
 	e->status = STATUS_BROKEN;
 	return error_end(e, "; nor can it be put back: %s", failed.text);
