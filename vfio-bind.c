@@ -53,6 +53,10 @@ static struct lease arg_lease; /* argv: NULL if no COMMAND is given */
 /* With a COMMAND, whose status is vfio-bind's, every failure of vfio-bind's own. */
 #define STATUS_OF_LEASE 125
 
+/* From where on signals are blocked, an fd to read those to stop from. -1: they are not.
+ */
+static int signals = -1;
+
 static struct boot_pins pins; /* as they were before, where they play a part */
 
 static enum status worst;
@@ -247,7 +251,8 @@ static void end_output(void)
 	struct error e;
 	int error;
 
-	output_finish(arg_request.deadline ? arg_request.deadline : INT64_MAX, -1);
+	/* A signal ends this wait alone. */
+	output_finish(arg_request.deadline ? arg_request.deadline : INT64_MAX, signals);
 	error = output_error(STDOUT_FILENO);
 	if (!error)
 		error = close_stdout();
@@ -546,10 +551,10 @@ static int run_changing(void)
 		worst = STATUS_USAGE;
 		return own_status();
 	}
-	if (arg_lease.argv && (status = find_lease()))
-		return status;
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
+	if (arg_lease.argv && (status = find_lease()))
+		return status;
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
 		return own_status();
 	if (arg_all && !find_all())
@@ -564,7 +569,11 @@ static int run_changing(void)
 		devices_append(&in_order, &dev);
 	}
 	arg_request.pins = &pins;
-	worker_block_signals();
+	if (arg_lease.argv) {
+		arg_lease.devices = &in_order;
+		arg_request.lease = &arg_lease;
+	}
+	signals = worker_block_signals(&arg_request);
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);
@@ -575,11 +584,9 @@ static int run_changing(void)
 		return worst;
 	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
 	arg_request.devices = &devices;
-	if (arg_lease.argv) {
-		arg_lease.devices = &in_order;
-		arg_request.lease = &arg_lease;
-	}
-	signal_number = worker_run(&arg_request, &listener);
+	signal_number = worker_run(&arg_request, &listener, signals);
+	if (signal_number) /* nor is a reader waited for any more */
+		arg_request.deadline = now();
 	if (arg_lease.argv)
 		return end_lease(signal_number);
 	if (pins_for_boot(&arg_request) && any_done)

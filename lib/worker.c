@@ -530,20 +530,7 @@ static void advance(struct workers *workers)
 
 /* --- the wait ------------------------------------------------------------------ */
 
-void worker_block_signals(void)
-{
-	static const int let_through[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE};
-	sigset_t set;
-
-	sigfillset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(let_through); i++)
-		sigdelset(&set, let_through[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
-/* Returns an fd to read the signals to stop from; in a lease, all that are
- * forwarded to COMMAND. A signal that vfio-bind was started with as ignored
- * stays ignored. */
+/* A signal that vfio-bind was started with as ignored stays ignored. */
 static int stop_signals(const struct request *request)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -559,6 +546,18 @@ static int stop_signals(const struct request *request)
 			sigaddset(&set, signals[i]);
 	}
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int worker_block_signals(const struct request *request)
+{
+	static const int let_through[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE};
+	sigset_t set;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(let_through); i++)
+		sigdelset(&set, let_through[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return stop_signals(request);
 }
 
 /* Tell all workers to stop; on a second signal, wait for them no longer. */
@@ -812,12 +811,12 @@ static void go_on(struct workers *workers, int signals)
 	open_gate(workers, signals);
 }
 
-int worker_run(const struct request *request, const struct listener *listener)
+int worker_run(const struct request *request, const struct listener *listener,
+	       int signals)
 {
 	_cleanup_holders_ struct holders holders = {0};
 	struct request all = *request;
 	struct workers workers = make_workers(&all, listener);
-	_cleanup_close_ int signals = stop_signals(request);
 	struct error e;
 
 	if (check_processes(&e) < 0 || check_fds(&workers, signals, &e) < 0) {
