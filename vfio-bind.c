@@ -188,10 +188,13 @@ static void tell_failure(const struct error *e)
 }
 
 /* What fails when a pin at boot has been ended is not as it was. */
-static void add_unpinned(struct error *e)
+static void add_unpinned(const struct device *dev, struct error *e)
 {
 	e->status = STATUS_BROKEN;
 	error_end(e, ", but it is not pinned at boot any more");
+	if (!*e->hint && !device_is_gone(dev))
+		error_hint(e, "to try again: " PROGRAM " release %s/%s", dev->bus,
+			   dev->name);
 }
 
 static void tell_result(const struct device *dev, const struct error *e)
@@ -203,7 +206,7 @@ static void tell_result(const struct device *dev, const struct error *e)
 		return;
 	}
 	if (any_unpinned && boot_find(&pins, dev))
-		add_unpinned(&failure);
+		add_unpinned(dev, &failure);
 	fail(dev->name, &failure);
 }
 
@@ -460,38 +463,45 @@ static bool read_pins(void)
 	return !arg_request.boot;
 }
 
+/* These devices, without those that are absent. */
+static struct devices present(const struct devices *devices)
+{
+	struct devices there = {0};
+
+	for (size_t i = 0; i < devices->n; i++) {
+		struct device dev;
+
+		if (!sysfs_has(devices->dev[i].path, ""))
+			continue;
+		dev = device_copy(&devices->dev[i]);
+		devices_append(&there, &dev);
+	}
+	return there;
+}
+
 /* Before they are released: these devices are not pinned at boot any more. One that is
  * absent leaves @devices. Returns false if that failed. */
 static bool end_pins(struct devices *devices)
 {
 	static const struct sysfs_listener listener = {tell_step, no_step_ended};
-	size_t kept = 0;
+	_cleanup_devices_ struct devices all = *devices;
 	bool any = false;
 	struct error e;
 
-	for (size_t i = 0; i < devices->n; i++)
-		any |= boot_find(&pins, &devices->dev[i]) != NULL;
+	*devices = present(&all);
+	if (!all_read())
+		return false;
+	for (size_t i = 0; i < all.n; i++)
+		any |= boot_find(&pins, &all.dev[i]) != NULL;
 	sysfs_listen(&listener);
-	if (boot_remove(devices, arg_request.deadline, &e) < 0) {
+	if (boot_remove(&all, arg_request.deadline, &e) < 0) {
 		fail(NULL, &e);
 		return false;
 	}
 	any_unpinned = any && !arg_dry_run;
 	if (any_unpinned)
 		tell_hint_of_boot();
-	for (size_t i = 0; i < devices->n; i++) {
-		if (sysfs_has(devices->dev[i].path, ""))
-			devices->dev[kept++] = devices->dev[i];
-		else
-			device_clear(&devices->dev[i]);
-	}
-	devices->n = kept;
-	if (sysfs_check_read(&e) == 0)
-		return true;
-	if (any_unpinned)
-		add_unpinned(&e);
-	fail(NULL, &e);
-	return false;
+	return true;
 }
 
 /* Of all: what has a record, and what is pinned at boot. */
@@ -539,6 +549,19 @@ static int find_owner(void)
 	return 0;
 }
 
+/* Can workers do it? Returns false if not: it is refused for all devices. */
+static bool check_workers(void)
+{
+	const struct devices *devices = arg_request.devices;
+	struct error e;
+
+	if (worker_check(&arg_request, signals, &e) == 0)
+		return true;
+	for (size_t i = 0; i < devices->n; i++)
+		tell_result(&devices->dev[i], &e);
+	return false;
+}
+
 static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_note,
@@ -568,6 +591,8 @@ static int run_changing(void)
 
 		devices_append(&in_order, &dev);
 	}
+	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
+	arg_request.devices = &devices;
 	arg_request.pins = &pins;
 	if (arg_lease.argv) {
 		arg_lease.devices = &in_order;
@@ -577,13 +602,13 @@ static int run_changing(void)
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);
+	if (!check_workers())
+		return own_status();
 	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&
 	    !end_pins(&devices))
 		return worst;
 	if (!devices.n)
 		return worst;
-	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
-	arg_request.devices = &devices;
 	signal_number = worker_run(&arg_request, &listener, signals);
 	if (signal_number) /* nor is a reader waited for any more */
 		arg_request.deadline = now();

@@ -739,10 +739,10 @@ static struct workers make_workers(const struct request *request,
 
 /* Is there an fd for each worker? Else some of an IOMMU group could not be started, while
  * the others wait for them. */
-static int check_fds(const struct workers *workers, int signals, struct error *e)
+static int check_fds(const struct request *request, int signals, struct error *e)
 {
-	size_t wanted =
-		workers->n + SPARE_FDS + (workers->request->lease ? LEASE_FDS : 0);
+	size_t devices = request->devices->n;
+	size_t wanted = devices + SPARE_FDS + (request->lease ? LEASE_FDS : 0);
 	size_t n = 0;
 	int *fds = calloc(wanted, sizeof(*fds));
 
@@ -758,7 +758,7 @@ static int check_fds(const struct workers *workers, int signals, struct error *e
 	error_set(e, STATUS_REFUSED,
 		  "too few files can be open for %zu devices at once: nothing was "
 		  "touched",
-		  workers->n);
+		  devices);
 	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
 }
 
@@ -785,11 +785,9 @@ static int check_processes(struct error *e)
 	return 0;
 }
 
-/* Start nothing. */
-static void refuse_all(const struct workers *workers, const struct error *e)
+int worker_check(const struct request *request, int signals, struct error *e)
 {
-	for (size_t i = 0; i < workers->n; i++)
-		finish(workers, &workers->worker[i], e);
+	return check_processes(e) < 0 ? -1 : check_fds(request, signals, e);
 }
 
 /* One round: hear what is new, and act on it. */
@@ -817,15 +815,10 @@ int worker_run(const struct request *request, const struct listener *listener,
 	_cleanup_holders_ struct holders holders = {0};
 	struct request all = *request;
 	struct workers workers = make_workers(&all, listener);
-	struct error e;
 
-	if (check_processes(&e) < 0 || check_fds(&workers, signals, &e) < 0) {
-		refuse_all(&workers, &e);
-	} else {
-		if (find_holders(request, &holders) == 0)
-			all.holders = &holders;
-		advance(&workers);
-	}
+	if (find_holders(request, &holders) == 0)
+		all.holders = &holders;
+	advance(&workers);
 	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);
 	/* A signal that comes now ends this wait alone. */
