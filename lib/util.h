@@ -57,7 +57,8 @@ char *copy(const char *s);
 /* Append to @list (NULL: empty), with @separator between the parts. */
 void append(char **list, const char *separator, const char *fmt, ...) _printf_(3, 4);
 
-/* @word as a shell must be given it; a new string. */
+/* @word as a shell must be given it, all of it printable: as $'...', which bash and POSIX
+ * of 2024 know, if else it were not. A new string. */
 char *shell_quoted(const char *word);
 
 /* "SIGTERM", or "signal 36" of one that has no name; a new string. */

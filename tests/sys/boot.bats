@@ -239,7 +239,7 @@ vfio-bind: hint: move what is yours to a file of another name, remove this one, 
 	modules
 	vfio_bind pin --boot 00:10.0 auto
 	for text in "$ONE
-# mine" "$ONE"$'\n' "${ONE/off/no}" "${ONE/vfio_pci\"/vfio_pci2\"}" "${ONE/\# pin/# Pin}" 'KERNEL=="sda"' '' "# pin x y z"; do
+# mine" "$ONE"$'\n' "${ONE/off/no}" "${ONE/vfio_pci\"/vfio_pci2\"}" "${ONE//vfio_pci/$'vfio\e[1mpci'}" "${ONE/\# pin/# Pin}" 'KERNEL=="sda"' '' "# pin x y z"; do
 		echo "$text" >$RULES
 		expect 1 "vfio-bind: 0000:00:10.0: $refusal" pin --boot 00:10.0 none
 		expect 1 "vfio-bind: $refusal" release --boot 00:10.0

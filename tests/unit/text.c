@@ -132,6 +132,28 @@ static void test_printable(void)
 	}
 }
 
+static void test_quoted(void)
+{
+	static const struct {
+		const char *word, *quoted;
+	} words[] = {
+		{"a-b", "a-b"},
+		{"a b\\", "'a b\\'"},
+		{"it's", "'it'\\''s'"},
+		{"\u00e4", "'\u00e4'"},
+		{"\xc2\x9b"
+		 "31m\x1b[0m\xff",
+		 "$'\\302\\23331m\\033[0m\\377'"},
+		{"\u00e4'\\\n1", "$'\u00e4\\'\\\\\\0121'"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		_cleanup_free_ char *quoted = shell_quoted(words[i].word);
+
+		same(quoted, words[i].quoted, "as a shell must be given it");
+	}
+}
+
 static void test_names_text(void)
 {
 	_cleanup_names_ struct names names = {0};
@@ -169,6 +191,7 @@ int main(void)
 	test_append();
 	test_names();
 	test_names_text();
+	test_quoted();
 	test_printable();
 	test_error();
 	test_override();
