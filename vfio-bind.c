@@ -239,13 +239,16 @@ static int own_status(void)
 
 static int list_error; /* the errno of the list that could not be written; or 0 */
 
-/* Flush and close stdout. Returns an errno, or 0; also 0 when nothing was written there:
- * then stdio has not made a buffer yet. */
+/* Flush and close stdout, as a close can tell that a write has failed (close(2)). Returns
+ * an errno, or 0; also 0 when nothing was written there: then stdio has not made a buffer
+ * yet. */
 static int close_stdout(void)
 {
 	if (list_error)
 		return list_error;
-	return __fbufsize(stdout) && fclose(stdout) != 0 ? errno : 0;
+	if (__fbufsize(stdout) && fclose(stdout) != 0)
+		return errno;
+	return output_used(STDOUT_FILENO) && close(STDOUT_FILENO) != 0 ? errno : 0;
 }
 
 /* A full disk or a closed pipe behind stdout must not look like success. */

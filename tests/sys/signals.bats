@@ -229,6 +229,20 @@ waits_without_worker() {
 	flagged pci-stub
 }
 
+@test "a stdout that cannot be closed, with a list or the lines of a dry run: that is no success" {
+	local arguments
+	for arguments in "list 00:10.0" "pin -n 00:10.0 pci-stub"; do
+		status=0
+		# shellcheck disable=SC2086
+		strace -qqq -o "$MADE_UP/trace" -e trace=close -P "$MADE_UP/output" \
+			-e inject=close:error=ENOSPC vfio-bind $arguments \
+			>"$MADE_UP/output" 2>"$MADE_UP/said" || status=$?
+		((status == 1))
+		[[ -s $MADE_UP/output ]]
+		[[ $(grep ^vfio-bind "$MADE_UP/said") == "vfio-bind: write error: No space left on device" ]]
+	done
+}
+
 @test "more devices than files can be open: refused, with nothing touched" {
 	local names=("$PCI"/0000:00:* "$PCI/0000:00:1c.0/0000:01:00.0")
 	((${#names[@]} > 12))
