@@ -340,13 +340,16 @@ static struct devices find_operands(bool changing)
 		struct error e, ignored;
 
 		if (name_find(arg_operands.name[i], &dev, &e) < 0) {
-			if (arg_request.boot && e.status == STATUS_USAGE &&
-			    boot_find_name(&pins, arg_operands.name[i], &dev)) {
+			bool absent = e.status == STATUS_USAGE;
+			bool pinned = arg_request.boot && absent &&
+				      boot_find_name(&pins, arg_operands.name[i], &dev);
+
+			if (pinned)
 				devices_add(&devices, &dev);
-				continue;
-			}
-			/* A recorded device is gone: no error. */
-			if (arg_all && e.status == STATUS_USAGE)
+			/* A recorded device is gone: no error, if that is a record. */
+			if (arg_all ? absent &&
+					      record_check(arg_operands.name[i], &e) == 0
+				    : pinned)
 				continue;
 			explain_missing(arg_operands.name[i], &e);
 			IGNORE(sysfs_check_read(&ignored)); /* then no more is said */
