@@ -93,7 +93,10 @@ char *names_text(const struct names *names, const char *separator, size_t max)
 			append(&text, " ", "and %zu more", names->n - i);
 			break;
 		}
-		append(&text, separator, "%s", name);
+		if (strlen(name) > max)
+			append(&text, separator, "%.*s...", (int)max, name);
+		else
+			append(&text, separator, "%s", name);
 	}
 	return text;
 }

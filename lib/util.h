@@ -84,7 +84,8 @@ void names_free(struct names *names);
 
 /* The names in one text, with @separator between them; NULL: there are none. Behind the
  * first, those with which the text would be longer than @max bytes are left out, and
- * "and N more" stands for them. */
+ * "and N more" stands for them. A first that is longer itself is cut: it ends in "...".
+ */
 char *names_text(const struct names *names, const char *separator, size_t max);
 
 /* Put '?' in place of all in @text that is no UTF-8, or that could forge what is on a

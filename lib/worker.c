@@ -52,9 +52,9 @@ struct worker {
 	bool failed;	  /* finished, and with an error */
 	bool resumed;	  /* it has taken a lease over from a worker that was killed */
 	bool in_step;	  /* the kernel has not answered the last step yet */
-	char step[sizeof(((struct error *)NULL)->text)]; /* the last step, as a line for a
-							    root shell */
-	int64_t give_up_at;				 /* monotonic ns */
+	char *step;	  /* the last step, as a line for a root shell; NULL: none yet */
+	char *parts;	  /* of the line of the next step, what has come; NULL: nothing */
+	int64_t give_up_at; /* monotonic ns */
 };
 
 struct workers {
@@ -134,6 +134,8 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 	close(worker->socket);
 	worker->socket = -1;
 	vfio_nodes_clear(&worker->nodes);
+	free(worker->parts);
+	worker->parts = NULL;
 	worker->resumed = true;
 	worker->allowed = PHASE_DONE;
 	worker->reached = PHASE_NONE;
@@ -214,13 +216,22 @@ static void hear_phase(struct workers *workers, struct worker *worker, enum phas
 }
 
 static void hear_step(const struct workers *workers, struct worker *worker,
-		      const char *line)
+		      const char *end)
 {
+	char *line;
+
+	append(&worker->parts, "", "%s", end);
+	line = worker->parts;
+	worker->parts = NULL;
+	make_printable(line);
 	worker->in_step = true;
-	if (streq(worker->step, line)) /* a deferred probe that is tried again: the user
-					  has heard of it */
+	if (streq(worker->step, line)) { /* a deferred probe that is tried again: the user
+					    has heard of it */
+		free(line);
 		return;
-	memcpy(worker->step, line, sizeof(worker->step));
+	}
+	free(worker->step);
+	worker->step = line;
 	if (now() >= workers->deadline && !workers->hurry)
 		worker->give_up_at = now() + GRACE_STEP;
 	workers->listener->step(worker->step);
@@ -247,6 +258,9 @@ static bool hear(struct workers *workers, struct worker *worker)
 	switch (message.what) {
 	case WHAT_PHASE:
 		hear_phase(workers, worker, message.phase);
+		break;
+	case WHAT_PART:
+		append(&worker->parts, "", "%s", message.error.text);
 		break;
 	case WHAT_STEP:
 		hear_step(workers, worker, message.error.text);
@@ -823,8 +837,11 @@ int worker_run(const struct request *request, const struct listener *listener,
 		go_on(&workers, signals);
 	/* A signal that comes now ends this wait alone. */
 	output_finish(workers.deadline, signals);
-	for (size_t i = 0; i < workers.n; i++)
+	for (size_t i = 0; i < workers.n; i++) {
 		free(workers.worker[i].group);
+		free(workers.worker[i].step);
+		free(workers.worker[i].parts);
+	}
 	free(workers.worker);
 	return workers.interrupted;
 }
