@@ -53,6 +53,10 @@ static struct lease arg_lease; /* argv: NULL if no COMMAND is given */
 /* With a COMMAND, whose status is vfio-bind's, every failure of vfio-bind's own. */
 #define STATUS_OF_LEASE 125
 
+/* From where on signals are blocked, an fd to read those to stop from. -1: they are not.
+ */
+static int signals = -1;
+
 static struct boot_pins pins; /* as they were before, where they play a part */
 
 static enum status worst;
@@ -184,10 +188,13 @@ static void tell_failure(const struct error *e)
 }
 
 /* What fails when a pin at boot has been ended is not as it was. */
-static void add_unpinned(struct error *e)
+static void add_unpinned(const struct device *dev, struct error *e)
 {
 	e->status = STATUS_BROKEN;
 	error_end(e, ", but it is not pinned at boot any more");
+	if (!*e->hint && !device_is_gone(dev))
+		error_hint(e, "to try again: " PROGRAM " release %s/%s", dev->bus,
+			   dev->name);
 }
 
 static void tell_result(const struct device *dev, const struct error *e)
@@ -199,7 +206,7 @@ static void tell_result(const struct device *dev, const struct error *e)
 		return;
 	}
 	if (any_unpinned && boot_find(&pins, dev))
-		add_unpinned(&failure);
+		add_unpinned(dev, &failure);
 	fail(dev->name, &failure);
 }
 
@@ -232,13 +239,16 @@ static int own_status(void)
 
 static int list_error; /* the errno of the list that could not be written; or 0 */
 
-/* Flush and close stdout. Returns an errno, or 0; also 0 when nothing was written there:
- * then stdio has not made a buffer yet. */
+/* Flush and close stdout, as a close can tell that a write has failed (close(2)). Returns
+ * an errno, or 0; also 0 when nothing was written there: then stdio has not made a buffer
+ * yet. */
 static int close_stdout(void)
 {
 	if (list_error)
 		return list_error;
-	return __fbufsize(stdout) && fclose(stdout) != 0 ? errno : 0;
+	if (__fbufsize(stdout) && fclose(stdout) != 0)
+		return errno;
+	return output_used(STDOUT_FILENO) && close(STDOUT_FILENO) != 0 ? errno : 0;
 }
 
 /* A full disk or a closed pipe behind stdout must not look like success. */
@@ -247,7 +257,8 @@ static void end_output(void)
 	struct error e;
 	int error;
 
-	output_finish(arg_request.deadline ? arg_request.deadline : INT64_MAX, -1);
+	/* A signal ends this wait alone. */
+	output_finish(arg_request.deadline ? arg_request.deadline : INT64_MAX, signals);
 	error = output_error(STDOUT_FILENO);
 	if (!error)
 		error = close_stdout();
@@ -329,13 +340,16 @@ static struct devices find_operands(bool changing)
 		struct error e, ignored;
 
 		if (name_find(arg_operands.name[i], &dev, &e) < 0) {
-			if (arg_request.boot && e.status == STATUS_USAGE &&
-			    boot_find_name(&pins, arg_operands.name[i], &dev)) {
+			bool absent = e.status == STATUS_USAGE;
+			bool pinned = arg_request.boot && absent &&
+				      boot_find_name(&pins, arg_operands.name[i], &dev);
+
+			if (pinned)
 				devices_add(&devices, &dev);
-				continue;
-			}
-			/* A recorded device is gone: no error. */
-			if (arg_all && e.status == STATUS_USAGE)
+			/* A recorded device is gone: no error, if that is a record. */
+			if (arg_all ? absent &&
+					      record_check(arg_operands.name[i], &e) == 0
+				    : pinned)
 				continue;
 			explain_missing(arg_operands.name[i], &e);
 			IGNORE(sysfs_check_read(&ignored)); /* then no more is said */
@@ -455,38 +469,45 @@ static bool read_pins(void)
 	return !arg_request.boot;
 }
 
+/* These devices, without those that are absent. */
+static struct devices present(const struct devices *devices)
+{
+	struct devices there = {0};
+
+	for (size_t i = 0; i < devices->n; i++) {
+		struct device dev;
+
+		if (!sysfs_has(devices->dev[i].path, ""))
+			continue;
+		dev = device_copy(&devices->dev[i]);
+		devices_append(&there, &dev);
+	}
+	return there;
+}
+
 /* Before they are released: these devices are not pinned at boot any more. One that is
  * absent leaves @devices. Returns false if that failed. */
 static bool end_pins(struct devices *devices)
 {
 	static const struct sysfs_listener listener = {tell_step, no_step_ended};
-	size_t kept = 0;
+	_cleanup_devices_ struct devices all = *devices;
 	bool any = false;
 	struct error e;
 
-	for (size_t i = 0; i < devices->n; i++)
-		any |= boot_find(&pins, &devices->dev[i]) != NULL;
+	*devices = present(&all);
+	if (!all_read())
+		return false;
+	for (size_t i = 0; i < all.n; i++)
+		any |= boot_find(&pins, &all.dev[i]) != NULL;
 	sysfs_listen(&listener);
-	if (boot_remove(devices, arg_request.deadline, &e) < 0) {
+	if (boot_remove(&all, arg_request.deadline, &e) < 0) {
 		fail(NULL, &e);
 		return false;
 	}
 	any_unpinned = any && !arg_dry_run;
 	if (any_unpinned)
 		tell_hint_of_boot();
-	for (size_t i = 0; i < devices->n; i++) {
-		if (sysfs_has(devices->dev[i].path, ""))
-			devices->dev[kept++] = devices->dev[i];
-		else
-			device_clear(&devices->dev[i]);
-	}
-	devices->n = kept;
-	if (sysfs_check_read(&e) == 0)
-		return true;
-	if (any_unpinned)
-		add_unpinned(&e);
-	fail(NULL, &e);
-	return false;
+	return true;
 }
 
 /* Of all: what has a record, and what is pinned at boot. */
@@ -534,6 +555,19 @@ static int find_owner(void)
 	return 0;
 }
 
+/* Can workers do it? Returns false if not: it is refused for all devices. */
+static bool check_workers(void)
+{
+	const struct devices *devices = arg_request.devices;
+	struct error e;
+
+	if (worker_check(&arg_request, signals, &e) == 0)
+		return true;
+	for (size_t i = 0; i < devices->n; i++)
+		tell_result(&devices->dev[i], &e);
+	return false;
+}
+
 static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_note,
@@ -546,10 +580,10 @@ static int run_changing(void)
 		worst = STATUS_USAGE;
 		return own_status();
 	}
-	if (arg_lease.argv && (status = find_lease()))
-		return status;
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
+	if (arg_lease.argv && (status = find_lease()))
+		return status;
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
 		return own_status();
 	if (arg_all && !find_all())
@@ -563,23 +597,27 @@ static int run_changing(void)
 
 		devices_append(&in_order, &dev);
 	}
+	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
+	arg_request.devices = &devices;
 	arg_request.pins = &pins;
-	worker_block_signals();
+	if (arg_lease.argv) {
+		arg_lease.devices = &in_order;
+		arg_request.lease = &arg_lease;
+	}
+	signals = worker_block_signals(&arg_request);
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);
+	if (!check_workers())
+		return own_status();
 	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&
 	    !end_pins(&devices))
 		return worst;
 	if (!devices.n)
 		return worst;
-	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
-	arg_request.devices = &devices;
-	if (arg_lease.argv) {
-		arg_lease.devices = &in_order;
-		arg_request.lease = &arg_lease;
-	}
-	signal_number = worker_run(&arg_request, &listener);
+	signal_number = worker_run(&arg_request, &listener, signals);
+	if (signal_number) /* nor is a reader waited for any more */
+		arg_request.deadline = now();
 	if (arg_lease.argv)
 		return end_lease(signal_number);
 	if (pins_for_boot(&arg_request) && any_done)

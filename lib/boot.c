@@ -212,7 +212,7 @@ static void parse_line(struct boot_pins *pins, char *line)
 	static const char begin[] = "# pin ";
 	char *word[4] = {0}, *rest = line + strlen(begin);
 
-	if (!starts_with(line, begin))
+	if (!starts_with(line, begin) || unprintable(line)) /* as no name is */
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(word) && rest; i++)
 		word[i] = strsep(&rest, " ");

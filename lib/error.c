@@ -4,10 +4,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+static const char cut[] = "...";
+
 /* Names come from users and from devices: none may forge a second line. */
 static void print(char *to, size_t size, const char *fmt, va_list args)
 {
-	vsnprintf(to, size, fmt, args);
+	if (vsnprintf(to, size, fmt, args) >= (int)size)
+		strcpy(to + size - sizeof(cut), cut);
 	make_printable(to);
 }
 
@@ -25,7 +28,6 @@ int error_set(struct error *e, enum status status, const char *fmt, ...)
 
 int error_end(struct error *e, const char *fmt, ...)
 {
-	static const char cut[] = "...";
 	char end[sizeof(e->text) / 2];
 	size_t room = sizeof(e->text), length = strlen(e->text);
 	va_list args;

@@ -20,8 +20,9 @@ struct error {
 	char hint[512]; /* what the user can do; empty: nothing */
 };
 
-/* Set status and text, drop the hint; one line of UTF-8, whatever is in the arguments.
- * Returns -1, for "return error_set(...)". */
+/* Set status and text, drop the hint; one line of UTF-8, whatever is in the arguments,
+ * which ends in "..." if there was no room for all. Returns -1, for "return
+ * error_set(...)". */
 int error_set(struct error *e, enum status status, const char *fmt, ...) _printf_(3, 4);
 
 /* Add to the text an end that is never cut: in need, what stands before it is. Returns

@@ -568,7 +568,9 @@ int list_print(struct devices *devices, const struct list_options *options,
 	if (check_bus(&buses, options->bus, e) < 0 ||
 	    select_columns(&selection, options, e) < 0)
 		return -1;
-	scols_init_debug(0);
+	/* libsmartcols would print debugging, or another JSON. */
+	unsetenv("LIBSMARTCOLS_DEBUG");
+	unsetenv("LIBSMARTCOLS_JSON");
 	result = find_pins(&selection, options, &pins, e);
 	if (all)
 		add_all(devices, &buses, &pins, options);

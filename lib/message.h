@@ -7,6 +7,7 @@
 /* Messages of a worker to the parent. */
 enum what {
 	WHAT_PHASE, /* the worker has ended this phase, and waits for GO */
+	WHAT_PART,  /* error.text is what the line of the next step begins with */
 	WHAT_STEP,  /* the worker is about to make the step in error.text */
 	WHAT_ENDED, /* the kernel has answered that step */
 	WHAT_WARNING,

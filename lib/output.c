@@ -10,6 +10,7 @@ static struct output {
 	size_t next; /* of the kept ones, the first that is not written yet */
 	size_t done; /* bytes of it that are */
 	int error;   /* errno, or 0 */
+	bool used;   /* something was written */
 } outputs[OUTPUTS] = {0};
 
 static struct output *output_of(int fd)
@@ -60,6 +61,7 @@ static bool write_next(struct output *output, int fd)
 	if (n < 0)
 		output->error = errno;
 	output->done += n < 0 ? 0 : n;
+	output->used |= n > 0;
 	if (n < 0 || (size_t)n == strlen(rest)) {
 		output->done = 0;
 		output->next++;
@@ -117,11 +119,17 @@ void output_finish(int64_t deadline, int signals)
 		if (outputs[i].next < outputs[i].kept.n)
 			outputs[i].error = ETIMEDOUT;
 		names_free(&outputs[i].kept);
-		outputs[i] = (struct output){.error = outputs[i].error};
+		outputs[i] = (struct output){.error = outputs[i].error,
+					     .used = outputs[i].used};
 	}
 }
 
 int output_error(int fd)
 {
 	return output_of(fd)->error;
+}
+
+bool output_used(int fd)
+{
+	return output_of(fd)->used;
 }

@@ -27,3 +27,6 @@ void output_finish(int64_t deadline, int signals);
 
 /* The errno of what could not be written to @fd, ETIMEDOUT if it was dropped; or 0. */
 int output_error(int fd);
+
+/* Has anything been written to @fd? */
+bool output_used(int fd);

@@ -314,46 +314,68 @@ char *record_lease(const struct device *dev)
 	return copy("?");
 }
 
-/* Is it a record, and all of one? Every line has a key and a value, and ends. */
+/* Is it a record, and all of one? Every line has a key and a value, and ends. No driver's
+ * name has a '/' in /sys; a flag may be any text. */
 static bool is_whole(const char *text, const struct record *record)
 {
+	const char *driver = record->origin.driver;
 	size_t n = strlen(text);
 
 	for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
 		size_t length = strcspn(line, "\n");
+		const char *blank = memchr(line, ' ', length);
 
-		if (!line[length] || !memchr(line, ' ', length))
+		if (!line[length] || !blank || blank + 1 == line + length)
 			return false;
 	}
-	return n && record->incarnation;
+	return n && record->incarnation && !(driver && strchr(driver, '/'));
 }
 
-int record_read(const struct device *dev, const struct binding *is, struct record *record,
-		struct error *e)
+/* Returns 1 with @record to be cleared; 0: there is none, or only root can know; -1 with
+ * @e and errno. */
+static int read_record(const struct device *dev, struct record *record, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
 	_cleanup_free_ char *text = sysfs_read_file(path);
-	struct record found;
 
 	if (!text && (errno == ENOENT || sysfs_is_forbidden(errno)))
 		return 0;
 	if (!text) /* as if it were none, the next command would overwrite it */
 		return error_set(e, STATUS_FAILED, "cannot read %s: %s", path,
 				 strerror(errno));
-	found = record_parse(text);
-	if (!is_whole(text, &found)) {
-		record_clear(&found);
-		errno = EBADMSG;
-		error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
-		return error_hint(e, "to go on without knowing where it was: rm %s",
-				  path);
-	}
+	*record = record_parse(text);
+	if (is_whole(text, record))
+		return 1;
+	record_clear(record);
+	errno = EBADMSG;
+	error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
+	return error_hint(e, "to go on without knowing where it was: rm %s", path);
+}
+
+int record_read(const struct device *dev, const struct binding *is, struct record *record,
+		struct error *e)
+{
+	struct record found;
+	int any = read_record(dev, &found, e);
+
+	if (any <= 0)
+		return any;
 	if (found.incarnation == device_incarnation(dev) && record_believes(&found, is)) {
 		*record = found;
 		return 1;
 	}
 	record_clear(&found);
 	return 0;
+}
+
+int record_check(const char *name, struct error *e)
+{
+	_cleanup_device_ struct device dev = device_called(name);
+	struct record found = {0};
+	int any = read_record(&dev, &found, e);
+
+	record_clear(&found);
+	return any < 0 ? -1 : 0;
 }
 
 int record_write(const struct device *dev, const struct record *record, struct error *e)

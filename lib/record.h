@@ -81,6 +81,10 @@ char *record_lease(const struct device *dev);
 _must_check_ int record_read(const struct device *dev, const struct binding *is,
 			     struct record *record, struct error *e);
 
+/* Can the record of the device, BUS/NAME, be read, if there is one? Returns 0, or -1 with
+ * @e and errno, as record_read(). */
+_must_check_ int record_check(const char *name, struct error *e);
+
 /* Write the record, whole or not at all. Returns 0, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_write(const struct device *dev, const struct record *record,
 			      struct error *e);

@@ -43,24 +43,6 @@ void append(char **list, const char *separator, const char *fmt, ...)
 	*list = format("%s%s%s", before ? before : "", before ? separator : "", part);
 }
 
-char *shell_quoted(const char *word)
-{
-	const char *plain =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@%+";
-	char *quoted;
-
-	if (word[strspn(word, plain)] == '\0')
-		return copy(word);
-	quoted = copy("'");
-	for (; *word; word++) {
-		char one[] = {*word, '\0'};
-
-		append(&quoted, "", "%s", *word == '\'' ? "'\\''" : one);
-	}
-	append(&quoted, "", "'");
-	return quoted;
-}
-
 char *signal_text(int number)
 {
 	const char *name = sigabbrev_np(number);
@@ -111,7 +93,10 @@ char *names_text(const struct names *names, const char *separator, size_t max)
 			append(&text, " ", "and %zu more", names->n - i);
 			break;
 		}
-		append(&text, separator, "%s", name);
+		if (strlen(name) > max)
+			append(&text, separator, "%.*s...", (int)max, name);
+		else
+			append(&text, separator, "%s", name);
 	}
 	return text;
 }
@@ -168,6 +153,45 @@ const char *unprintable(const char *text)
 	if (!*rest)
 		return NULL;
 	return decode(rest, &size) < 0 ? "no UTF-8" : "control character";
+}
+
+/* As $'...', with numbers for what is not printable. Three digits: then what follows is
+ * no part of it. */
+static char *quoted_as_bytes(const char *word)
+{
+	char *quoted = copy("$'");
+
+	while (*word) {
+		size_t plain = printable_length(word);
+
+		for (; plain; plain--, word++)
+			append(&quoted, "", "%s%c", strchr("'\\", *word) ? "\\" : "",
+			       *word);
+		if (*word)
+			append(&quoted, "", "\\%03o", (unsigned char)*word++);
+	}
+	append(&quoted, "", "'");
+	return quoted;
+}
+
+char *shell_quoted(const char *word)
+{
+	const char *plain =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@%+";
+	char *quoted;
+
+	if (word[strspn(word, plain)] == '\0')
+		return copy(word);
+	if (unprintable(word))
+		return quoted_as_bytes(word);
+	quoted = copy("'");
+	for (; *word; word++) {
+		char one[] = {*word, '\0'};
+
+		append(&quoted, "", "%s", *word == '\'' ? "'\\''" : one);
+	}
+	append(&quoted, "", "'");
+	return quoted;
 }
 
 int64_t now(void)

@@ -57,7 +57,8 @@ char *copy(const char *s);
 /* Append to @list (NULL: empty), with @separator between the parts. */
 void append(char **list, const char *separator, const char *fmt, ...) _printf_(3, 4);
 
-/* @word as a shell must be given it; a new string. */
+/* @word as a shell must be given it, all of it printable: as $'...', which bash and POSIX
+ * of 2024 know, if else it were not. A new string. */
 char *shell_quoted(const char *word);
 
 /* "SIGTERM", or "signal 36" of one that has no name; a new string. */
@@ -83,7 +84,8 @@ void names_free(struct names *names);
 
 /* The names in one text, with @separator between them; NULL: there are none. Behind the
  * first, those with which the text would be longer than @max bytes are left out, and
- * "and N more" stands for them. */
+ * "and N more" stands for them. A first that is longer itself is cut: it ends in "...".
+ */
 char *names_text(const struct names *names, const char *separator, size_t max);
 
 /* Put '?' in place of all in @text that is no UTF-8, or that could forge what is on a

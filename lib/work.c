@@ -45,9 +45,20 @@ static void say_text(enum what what, const char *text)
 	say(&message);
 }
 
+/* A line for a root shell must be whole, and can be longer than a message: a flag may
+ * have as much as a page. */
 static void say_step(const char *line)
 {
-	say_text(WHAT_STEP, line);
+	struct message part = {.what = WHAT_PART};
+	size_t room = sizeof(part.error.text) - 1;
+
+	for (; strlen(line) > room; line += room) {
+		memcpy(part.error.text, line, room);
+		say(&part);
+	}
+	part.what = WHAT_STEP;
+	strcpy(part.error.text, line);
+	say(&part);
 }
 
 static void say_ended(void)

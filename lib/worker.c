@@ -52,9 +52,9 @@ struct worker {
 	bool failed;	  /* finished, and with an error */
 	bool resumed;	  /* it has taken a lease over from a worker that was killed */
 	bool in_step;	  /* the kernel has not answered the last step yet */
-	char step[sizeof(((struct error *)NULL)->text)]; /* the last step, as a line for a
-							    root shell */
-	int64_t give_up_at;				 /* monotonic ns */
+	char *step;	  /* the last step, as a line for a root shell; NULL: none yet */
+	char *parts;	  /* of the line of the next step, what has come; NULL: nothing */
+	int64_t give_up_at; /* monotonic ns */
 };
 
 struct workers {
@@ -134,6 +134,8 @@ static bool resume(const struct workers *workers, struct worker *worker, struct 
 	close(worker->socket);
 	worker->socket = -1;
 	vfio_nodes_clear(&worker->nodes);
+	free(worker->parts);
+	worker->parts = NULL;
 	worker->resumed = true;
 	worker->allowed = PHASE_DONE;
 	worker->reached = PHASE_NONE;
@@ -214,13 +216,22 @@ static void hear_phase(struct workers *workers, struct worker *worker, enum phas
 }
 
 static void hear_step(const struct workers *workers, struct worker *worker,
-		      const char *line)
+		      const char *end)
 {
+	char *line;
+
+	append(&worker->parts, "", "%s", end);
+	line = worker->parts;
+	worker->parts = NULL;
+	make_printable(line);
 	worker->in_step = true;
-	if (streq(worker->step, line)) /* a deferred probe that is tried again: the user
-					  has heard of it */
+	if (streq(worker->step, line)) { /* a deferred probe that is tried again: the user
+					    has heard of it */
+		free(line);
 		return;
-	memcpy(worker->step, line, sizeof(worker->step));
+	}
+	free(worker->step);
+	worker->step = line;
 	if (now() >= workers->deadline && !workers->hurry)
 		worker->give_up_at = now() + GRACE_STEP;
 	workers->listener->step(worker->step);
@@ -247,6 +258,9 @@ static bool hear(struct workers *workers, struct worker *worker)
 	switch (message.what) {
 	case WHAT_PHASE:
 		hear_phase(workers, worker, message.phase);
+		break;
+	case WHAT_PART:
+		append(&worker->parts, "", "%s", message.error.text);
 		break;
 	case WHAT_STEP:
 		hear_step(workers, worker, message.error.text);
@@ -530,20 +544,7 @@ static void advance(struct workers *workers)
 
 /* --- the wait ------------------------------------------------------------------ */
 
-void worker_block_signals(void)
-{
-	static const int let_through[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE};
-	sigset_t set;
-
-	sigfillset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(let_through); i++)
-		sigdelset(&set, let_through[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
-/* Returns an fd to read the signals to stop from; in a lease, all that are
- * forwarded to COMMAND. A signal that vfio-bind was started with as ignored
- * stays ignored. */
+/* A signal that vfio-bind was started with as ignored stays ignored. */
 static int stop_signals(const struct request *request)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -559,6 +560,18 @@ static int stop_signals(const struct request *request)
 			sigaddset(&set, signals[i]);
 	}
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int worker_block_signals(const struct request *request)
+{
+	static const int let_through[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE};
+	sigset_t set;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(let_through); i++)
+		sigdelset(&set, let_through[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return stop_signals(request);
 }
 
 /* Tell all workers to stop; on a second signal, wait for them no longer. */
@@ -740,10 +753,10 @@ static struct workers make_workers(const struct request *request,
 
 /* Is there an fd for each worker? Else some of an IOMMU group could not be started, while
  * the others wait for them. */
-static int check_fds(const struct workers *workers, int signals, struct error *e)
+static int check_fds(const struct request *request, int signals, struct error *e)
 {
-	size_t wanted =
-		workers->n + SPARE_FDS + (workers->request->lease ? LEASE_FDS : 0);
+	size_t devices = request->devices->n;
+	size_t wanted = devices + SPARE_FDS + (request->lease ? LEASE_FDS : 0);
 	size_t n = 0;
 	int *fds = calloc(wanted, sizeof(*fds));
 
@@ -759,7 +772,7 @@ static int check_fds(const struct workers *workers, int signals, struct error *e
 	error_set(e, STATUS_REFUSED,
 		  "too few files can be open for %zu devices at once: nothing was "
 		  "touched",
-		  workers->n);
+		  devices);
 	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
 }
 
@@ -786,11 +799,9 @@ static int check_processes(struct error *e)
 	return 0;
 }
 
-/* Start nothing. */
-static void refuse_all(const struct workers *workers, const struct error *e)
+int worker_check(const struct request *request, int signals, struct error *e)
 {
-	for (size_t i = 0; i < workers->n; i++)
-		finish(workers, &workers->worker[i], e);
+	return check_processes(e) < 0 ? -1 : check_fds(request, signals, e);
 }
 
 /* One round: hear what is new, and act on it. */
@@ -812,27 +823,25 @@ static void go_on(struct workers *workers, int signals)
 	open_gate(workers, signals);
 }
 
-int worker_run(const struct request *request, const struct listener *listener)
+int worker_run(const struct request *request, const struct listener *listener,
+	       int signals)
 {
 	_cleanup_holders_ struct holders holders = {0};
 	struct request all = *request;
 	struct workers workers = make_workers(&all, listener);
-	_cleanup_close_ int signals = stop_signals(request);
-	struct error e;
 
-	if (check_processes(&e) < 0 || check_fds(&workers, signals, &e) < 0) {
-		refuse_all(&workers, &e);
-	} else {
-		if (find_holders(request, &holders) == 0)
-			all.holders = &holders;
-		advance(&workers);
-	}
+	if (find_holders(request, &holders) == 0)
+		all.holders = &holders;
+	advance(&workers);
 	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);
 	/* A signal that comes now ends this wait alone. */
 	output_finish(workers.deadline, signals);
-	for (size_t i = 0; i < workers.n; i++)
+	for (size_t i = 0; i < workers.n; i++) {
 		free(workers.worker[i].group);
+		free(workers.worker[i].step);
+		free(workers.worker[i].parts);
+	}
 	free(workers.worker);
 	return workers.interrupted;
 }

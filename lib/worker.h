@@ -19,8 +19,16 @@ struct listener {
 /* Block the signals that would end vfio-bind on its way, until it ends by itself: one
  * that comes too late to stop anything must not hide what was done. To be called before
  * the first change, and before worker_run(). A stop for job control, and SIGPIPE, are not
- * among them. */
-void worker_block_signals(void);
+ * among them. Returns an fd to read the signals to stop from, for worker_run() and who
+ * waits behind it; in a lease, all that are forwarded to COMMAND. -1: it could not be
+ * made, and worker_check() refuses. */
+int worker_block_signals(const struct request *request);
+
+/* Can workers be made for all these devices, and be known by their pids? @signals is of
+ * worker_block_signals(). To be called before the first change. Returns 0, or -1 with @e
+ * (STATUS_REFUSED). */
+_must_check_ int worker_check(const struct request *request, int signals,
+			      struct error *e);
 
 /* Run the request on all its devices, side by side, until its deadline; a signal to stop
  * (SIGINT, SIGTERM, SIGHUP, SIGQUIT) is a deadline too. In a handoff, the devices of one
@@ -28,5 +36,7 @@ void worker_block_signals(void);
  * is written until the deadline.
  * In a lease, COMMAND runs as soon as all devices are there; a signal is forwarded to it
  * then, and ends the wait only before it has started and after its end.
+ * They are read from @signals, of worker_block_signals(). worker_check() has passed.
  * Returns that signal's number, or 0: one that came while a worker was still at work. */
-int worker_run(const struct request *request, const struct listener *listener);
+int worker_run(const struct request *request, const struct listener *listener,
+	       int signals);

@@ -239,7 +239,7 @@ vfio-bind: hint: move what is yours to a file of another name, remove this one, 
 	modules
 	vfio_bind pin --boot 00:10.0 auto
 	for text in "$ONE
-# mine" "$ONE"$'\n' "${ONE/off/no}" "${ONE/vfio_pci\"/vfio_pci2\"}" "${ONE/\# pin/# Pin}" 'KERNEL=="sda"' '' "# pin x y z"; do
+# mine" "$ONE"$'\n' "${ONE/off/no}" "${ONE/vfio_pci\"/vfio_pci2\"}" "${ONE//vfio_pci/$'vfio\e[1mpci'}" "${ONE/\# pin/# Pin}" 'KERNEL=="sda"' '' "# pin x y z"; do
 		echo "$text" >$RULES
 		expect 1 "vfio-bind: 0000:00:10.0: $refusal" pin --boot 00:10.0 none
 		expect 1 "vfio-bind: $refusal" release --boot 00:10.0
@@ -315,6 +315,7 @@ echo > $NVME/driver_override" release -n 00:10.0
 
 @test "release --boot that comes no further than the end of the pin: 4, and it says so" {
 	local call unpinned=", but it is not pinned at boot any more"
+	local again="vfio-bind: hint: to try again: vfio-bind release pci/0000:00:10.0"
 	# Under ptrace, LeakSanitizer does not work.
 	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
@@ -325,7 +326,8 @@ echo > $NVME/driver_override" release -n 00:10.0
 		run -4 env --default-signal=TERM strace -qqq -o "$MADE_UP/trace" -e trace="${call%%:*}" \
 			-e inject="$call" vfio-bind release --boot 00:10.0
 		[[ $output == "$RENEW
-vfio-bind: 0000:00:10.0: interrupted: nothing was touched$unpinned" ]]
+vfio-bind: 0000:00:10.0: interrupted: nothing was touched$unpinned
+$again" ]]
 		no_file
 		flagged "$NVME" vfio-pci
 	done
@@ -352,11 +354,31 @@ vfio-bind: hint: try again when that process has ended; do not kill it" release 
 	promise "what cannot be read behind it"
 	modules
 	vfio_bind pin --boot 00:10.0 vfio-pci
-	run -4 strace -qqq -o "$MADE_UP/trace" -e trace=access -P "$NVME/" -e inject=access:error=EIO \
-		vfio-bind release --boot 00:10.0
-	[[ $output == *"$RENEW
-vfio-bind: cannot read $NVME/: Input/output error$unpinned" ]]
+	run -4 strace -fqqq -o "$MADE_UP/trace" -e trace=openat -P /run/vfio-bind/lock/pci:0000:00:10.0 \
+		-e inject=openat:error=EIO vfio-bind release --boot 00:10.0
+	[[ $output == "$RENEW
+vfio-bind: 0000:00:10.0: cannot open /run/vfio-bind/lock/pci:0000:00:10.0: Input/output error$unpinned
+$again" ]]
 	no_file
+}
+
+@test "release --boot: what can be asked before the file is changed is asked before" {
+	# Under ptrace, LeakSanitizer does not work.
+	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+	modules
+	vfio_bind pin --boot 00:10.0 auto
+	run -3 unshare -p vfio-bind release --boot 00:10.0
+	[[ $output == "vfio-bind: 0000:00:10.0: /proc or its workers would be of another PID namespace: nothing was touched
+vfio-bind: hint: unshare needs --fork and --mount-proc" ]]
+	run -3 bash -c 'exec 5>&- 6>&- 7>&- 8>&- && ulimit -n 8 && exec vfio-bind release --boot 00:10.0'
+	[[ $output == "vfio-bind: 0000:00:10.0: too few files can be open for 1 devices at once: nothing was touched
+vfio-bind: hint: name fewer devices, or raise 'ulimit -n'" ]]
+	run -1 strace -qqq -o "$MADE_UP/trace" -e trace=access -P "$NVME/" -e inject=access:error=EIO \
+		vfio-bind release --boot 00:10.0
+	# strace has a line of its own.
+	[[ $(grep ^vfio-bind <<<"$output") == "vfio-bind: cannot read $NVME/: Input/output error" ]]
+	file_is "$ONE"
+	flagged "$NVME" vfio-pci
 }
 
 @test "twenty at once: all pins are in it; and none after twenty releases" {

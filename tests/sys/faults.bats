@@ -251,7 +251,8 @@ vfio-bind: hint: to go on without ${3-knowing where it was}: rm $1"
 	local text file=/run/vfio-bind/record/pci:0000:00:05.2
 	for text in '' $'incarnation x\ndriver nvme\n' $'driver nvme\ngiven vfio-pci\n' \
 		$'incarnation 7\ndriver nvme\ngiven vfio-p' $'incarnation 7\nnvme\n' \
-		'incarnation 7\n\0driver nvme\n' '\xff\xfe\n'; do
+		'incarnation 7\n\0driver nvme\n' '\xff\xfe\n' $'incarnation 7\ndriver \n' \
+		$'incarnation 7\ndriver ../nvme\n' $'incarnation 7\ngiven \n'; do
 		restore
 		record pci:0000:00:10.0 "$NVME" "given pci-stub"
 		none "$NVME/driver"
@@ -270,6 +271,15 @@ $(unreadable $file '')" list -nro DEVICE,HOST 00:05.2 00:10.0
 	record pci:0000:00:10.0 "$NVME" "given pci-stub"
 	: >/run/vfio-bind/record/nvme
 	expect 1 "$(unreadable /run/vfio-bind/record/nvme '' it)" release --all
+	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+	rm /run/vfio-bind/record/nvme
+
+	# Nor is one passed over as its device is absent, which a true one is.
+	record pci:0000:00:10.0 "$NVME" "given pci-stub"
+	cp /run/vfio-bind/record/pci:0000:00:10.0 /run/vfio-bind/record/pci:0000:99:00.1
+	for file in /run/vfio-bind/record/{nobus:x,pci:0000:99:00.0}; do echo x y >"$file"; done
+	expect 1 "$(unreadable /run/vfio-bind/record/nobus:x '')
+$(unreadable /run/vfio-bind/record/pci:0000:99:00.0 '')" release --all
 	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
 }
 

@@ -225,3 +225,13 @@ given vfio-pci" >/run/vfio-bind/record/pci:0000:00:05.2
 		vfio-bind list -rno OVERRIDE,HOST 00:05.2
 	[[ $output == "? ?" ]]
 }
+
+@test "what the environment tells libsmartcols is not obeyed" {
+	local option
+	for option in '' -J -r; do
+		# shellcheck disable=SC2086
+		vfio_bind list $option
+		LIBSMARTCOLS_DEBUG=all LIBSMARTCOLS_JSON=lines vfio-bind list $option >"$MADE_UP/said" 2>&1
+		diff "$MADE_UP/said" - <<<"$output"
+	done
+}

@@ -150,6 +150,57 @@ waits_for_reader() {
 	done
 }
 
+# ends_on_signal STATUS PID: it does not wait for its deadline, and has this status.
+ends_on_signal() {
+	local tries=600
+	kill -TERM "$2"
+	while kill -0 "$2" 2>/dev/null && ((--tries)); do sleep 0.05; done
+	kill -KILL "$2" 2>/dev/null || :
+	status=0
+	wait "$2" || status=$?
+	((status == $1))
+}
+
+# waits_without_worker PID FILE: FILE is gone, and so is every child of that process.
+waits_without_worker() {
+	[[ ! -e $2 ]] && ! pgrep -P "$1" >/dev/null
+}
+
+# bats test_tags=slow
+@test "nobody reads stderr: a signal also ends the wait for a reader of what is said last" {
+	local vfio_bind record=/run/vfio-bind/record/pci:0000:00:10.0
+	local rules=/etc/udev/rules.d/10-vfio-bind.rules
+	full_pipe
+
+	promise "of the hint for the initramfs"
+	unflagged
+	vfio-bind pin --boot -f -t 500 00:10.0 pci-stub 2>&9 3>&- &
+	vfio_bind=$!
+	until waits_for_reader $vfio_bind; do sleep 0.05; done
+	ends_on_signal 0 $vfio_bind
+	flagged pci-stub
+	[[ -e $rules ]]
+	none "$NVME" /sys/bus/pci/devices/0000:00:10.0
+	vfio-bind release --boot -t 500 00:10.0 2>&9 3>&- &
+	vfio_bind=$!
+	until waits_without_worker $vfio_bind $rules; do sleep 0.05; done
+	ends_on_signal 0 $vfio_bind
+
+	promise "of how COMMAND ended, when its device could not be released"
+	driver 0000:00:10.0 ''
+	attribute "$NVME/driver_override" none
+	record pci:0000:00:10.0 "$NVME" "driver_override none"
+	vfio-bind handoff -t 500 00:10.0 none -- rm $record 2>&9 3>&- &
+	vfio_bind=$!
+	until waits_without_worker $vfio_bind $record; do sleep 0.05; done
+	ends_on_signal 125 $vfio_bind
+
+	promise "that there is no COMMAND, until the deadline"
+	status=0
+	timeout -s KILL 20 vfio-bind handoff -t 0.2 00:10.0 none -- nix 2>&9 3>&- || status=$?
+	((status == 127))
+}
+
 @test "a slow reader gets all lines" {
 	unflagged
 	full_pipe
@@ -176,6 +227,20 @@ waits_for_reader() {
 		-e inject=close:error=EIO vfio-bind pin 00:10.0 pci-stub
 	((status == 0))
 	flagged pci-stub
+}
+
+@test "a stdout that cannot be closed, with a list or the lines of a dry run: that is no success" {
+	local arguments
+	for arguments in "list 00:10.0" "pin -n 00:10.0 pci-stub"; do
+		status=0
+		# shellcheck disable=SC2086
+		strace -qqq -o "$MADE_UP/trace" -e trace=close -P "$MADE_UP/output" \
+			-e inject=close:error=ENOSPC vfio-bind $arguments \
+			>"$MADE_UP/output" 2>"$MADE_UP/said" || status=$?
+		((status == 1))
+		[[ -s $MADE_UP/output ]]
+		[[ $(grep ^vfio-bind "$MADE_UP/said") == "vfio-bind: write error: No space left on device" ]]
+	done
 }
 
 @test "more devices than files can be open: refused, with nothing touched" {

@@ -179,6 +179,17 @@ echo > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/bind" release --dry-run --all
 }
 
+@test "a line for a root shell is whole, however long it is" {
+	local flag
+	flag=$(printf '\xc3\xa4%.0s' {1..2000})
+	is 0000:00:10.0 vfio-pci vfio-pci
+	record pci:0000:00:10.0 "$NVME" "driver nvme" "driver_override $flag" "given vfio-pci"
+	expect 0 "echo 0000:00:10.0 > $DRIVERS/vfio-pci/unbind
+echo > $NVME/driver_override
+echo 0000:00:10.0 > $DRIVERS/nvme/bind
+echo '$flag' > $NVME/driver_override" release -n 00:10.0
+}
+
 @test "what is left in /run" {
 	# /sys takes what is written, as the kernel does with a flag.
 	promise "what a pin leaves: the flag, and a record of what was before"

@@ -80,6 +80,15 @@ vfio-bind: hint: --force takes it all the same"
 	none /sys/devices/virtual/block/dm-0/dm/name
 	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
 	umount /run/mounted
+	# A long one is cut, and hides no other.
+	local long
+	long=/run/mounted$(printf '/%0200d' 1 2 3 4 5)
+	mkdir -p "$long"
+	mount -t tmpfs vb "$long"
+	mountpoint -d "$long" >"$SDA/sda1/dev"
+	echo 1023:9 >/sys/devices/virtual/block/dm-0/dev
+	in_use "$(printf %.800s "sda1 is mounted on $long")... and 1 more" 0000:00:1f.2
+	umount "$long"
 
 	promise "a disk that LIO exports"
 	local core=/sys/kernel/config/target/core

@@ -85,6 +85,8 @@ static void test_error(void)
 	error_hint(&e, "%s", long_text);
 	CHECK(strlen(e.text) == sizeof(e.text) - 1);
 	CHECK(strlen(e.hint) == sizeof(e.hint) - 1);
+	same(e.text + sizeof(e.text) - 5, "x...", "what is cut says so");
+	same(e.hint + sizeof(e.hint) - 5, "x...", "so does a hint");
 	CHECK(e.status == STATUS_BROKEN);
 
 	error_end(&e, "; it is now %s", "on\nx");
@@ -132,10 +134,32 @@ static void test_printable(void)
 	}
 }
 
+static void test_quoted(void)
+{
+	static const struct {
+		const char *word, *quoted;
+	} words[] = {
+		{"a-b", "a-b"},
+		{"a b\\", "'a b\\'"},
+		{"it's", "'it'\\''s'"},
+		{"\u00e4", "'\u00e4'"},
+		{"\xc2\x9b"
+		 "31m\x1b[0m\xff",
+		 "$'\\302\\23331m\\033[0m\\377'"},
+		{"\u00e4'\\\n1", "$'\u00e4\\'\\\\\\0121'"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		_cleanup_free_ char *quoted = shell_quoted(words[i].word);
+
+		same(quoted, words[i].quoted, "as a shell must be given it");
+	}
+}
+
 static void test_names_text(void)
 {
 	_cleanup_names_ struct names names = {0};
-	_cleanup_free_ char *all = NULL, *some = NULL, *one = NULL;
+	_cleanup_free_ char *all = NULL, *some = NULL, *one = NULL, *part = NULL;
 
 	CHECK(names_text(&names, ", ", 100) == NULL);
 	for (int i = 0; i < 60; i++)
@@ -144,8 +168,10 @@ static void test_names_text(void)
 	CHECK(strlen(all) == 60 * 6 - 2);
 	some = names_text(&names, ", ", 16);
 	same(some, "name, name, name and 57 more", "what there is room for");
-	one = names_text(&names, ", ", 1);
+	one = names_text(&names, ", ", 4);
 	same(one, "name and 59 more", "the first is there in any case");
+	part = names_text(&names, ", ", 3);
+	same(part, "nam... and 59 more", "it is cut, and the others are counted");
 }
 
 /* An unset flag reads "(null)" or empty. */
@@ -169,6 +195,7 @@ int main(void)
 	test_append();
 	test_names();
 	test_names_text();
+	test_quoted();
 	test_printable();
 	test_error();
 	test_override();
