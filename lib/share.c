@@ -36,11 +36,12 @@ static void add_virtiofs_tags(const struct device *dev, struct names *tags)
 	}
 }
 
-/* The source of these types is the tag; nobody else can mount them. */
-static bool is_share(const struct mount *mount, const struct names *tags)
+/* Is the source of the mount a tag? Of virtiofs it is nothing else; 9p can be mounted
+ * through something else than virtio, from a source of any name. */
+static bool is_by_tag(const struct mount *mount)
 {
-	return (streq(mount->type, "9p") || streq(mount->type, "virtiofs")) &&
-	       names_have(tags, mount->source);
+	return streq(mount->type, "virtiofs") ||
+	       (streq(mount->type, "9p") && strstr(mount->options, "trans=virtio"));
 }
 
 int share_uses(const struct device *dev, struct names *uses, struct error *e)
@@ -63,7 +64,7 @@ int share_uses(const struct device *dev, struct names *uses, struct error *e)
 		_cleanup_free_ char *use = format("its share %s is mounted on %s",
 						  mount->source, mount->where);
 
-		if (is_share(mount, &tags))
+		if (is_by_tag(mount) && names_have(&tags, mount->source))
 			names_add(uses, use);
 	}
 	return 0;

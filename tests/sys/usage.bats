@@ -239,6 +239,25 @@ vfio-bind: hint: end that use first; --force takes it all the same" handoff -n -
 	rm /run/udev/queue
 }
 
+@test "a share is mounted by its tag: not by TCP, from a source of that name" {
+	local line="1 0 0:1 / /mnt rw - 9p vb rw,access=client" trans
+	local in_use="vfio-bind: 0000:00:03.0: in use: its share vb is mounted on /mnt
+vfio-bind: hint: end that use first; --force takes it all the same"
+	# A sanitizer cannot do without /proc.
+	[[ $(ldd "$REAL") != *libasan* ]] || skip "a sanitizer"
+	none "$PCI/0000:00:03.0/virtio0/net"
+	attribute "$PCI/0000:00:03.0/virtio0/mount_tag" vb
+	for trans in tcp virtio; do
+		run unshare -m bash -c "mount -t tmpfs vb /proc && mkdir /proc/thread-self &&
+			echo '$line,trans=$trans' >/proc/thread-self/mountinfo; vfio-bind handoff -n 00:03.0 none"
+		echo "$trans: $status: $output"
+		case $trans in
+		tcp) [[ $status == 0 && $output == "echo none > "* ]] ;;
+		virtio) [[ $status == 3 && $output == "$in_use" ]] ;;
+		esac
+	done
+}
+
 @test "a disk that is swapped on" {
 	if ! mknod /dev/vb-swap b 1023 1; then skip "no node can be made here"; fi
 	changing
