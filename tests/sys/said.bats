@@ -47,6 +47,14 @@ holds() {
 }
 
 # bats test_tags=slow
+@test "a part of a list that is lost in the middle is no success" {
+	local out=$MADE_UP/list
+	: >"$out"
+	run -1 strace -qqq -o "$MADE_UP/trace" -e trace=write -P "$out" \
+		-e inject=write:error=EAGAIN:when=1 bash -c 'exec vfio-bind list -J -o +PATH,MODALIAS,USE >"$0"' "$out"
+	[[ $output == "vfio-bind: "*": Input/output error" && -s $out ]]
+}
+
 @test "a process cannot forge a pid, another process or what is on the terminal by its name" {
 	local json
 	promise "in a message"
