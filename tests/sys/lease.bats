@@ -91,6 +91,7 @@ worker() {
 teardown() {
 	[[ ! ${command-} ]] || kill -KILL "$command" 2>/dev/null || :
 	pkill --ns $$ --nslist mnt -KILL -x sleep || :
+	umount /dev/vfio/devices/vfio0 2>/dev/null || :
 	rm -f "$MADE_UP/dev/vfio/devices/vfio0"
 	let_go
 	await nobody_works
@@ -563,6 +564,7 @@ vf_of_vfio() {
 	driver 0000:00:05.0 vfio-pci
 	none "$VF/iommu_group"
 	: >"$MADE_UP/dev/vfio/devices/vfio0"
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 }
 
 # A COMMAND that leaves one that holds it, and ends.
