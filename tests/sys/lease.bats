@@ -618,8 +618,14 @@ vfio-bind: COMMAND ended with status 3" ]]
 	driver 0000:00:05.1 vfio-pci
 	attribute "$PCI/0000:00:05.1/driver_override" vfio-pci
 	folder "$PCI/0000:00:05.1/vfio-dev/vfio1"
-	echo 1:9 >"$PCI/0000:00:05.1/vfio-dev/vfio1/dev"
+	# Nobody has this terminal open.
+	exec 9<>/dev/ptmx
+	local terminal
+	for terminal in /dev/pts/[0-9]*; do :; done
+	echo "$((0x$(stat -c %t "$terminal"))):$((0x$(stat -c %T "$terminal")))" \
+		>"$PCI/0000:00:05.1/vfio-dev/vfio1/dev"
 	: >"$MADE_UP/dev/vfio/devices/vfio1"
+	mount --bind "$terminal" /dev/vfio/devices/vfio1
 	: >"$MADE_UP/output"
 	env --default-signal=INT,QUIT vfio-bind handoff -t 0.5 --reset=never -d auto 00:05.1 00:05.2 -- \
 		sh -c "$LEAVING" </dev/null >"$MADE_UP/output" 2>&1 3>&- 4>&- &
@@ -628,7 +634,9 @@ vfio-bind: COMMAND ended with status 3" ]]
 	kill -INT "$lessor"
 	await grep -q interrupted "$MADE_UP/output"
 	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)"
+	umount /dev/vfio/devices/vfio1
 	rm "$MADE_UP/dev/vfio/devices/vfio1"
+	exec 9>&-
 }
 
 @test "the release at the end asks who uses the device now" {
