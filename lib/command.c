@@ -332,9 +332,9 @@ static struct vfio_nodes nodes_to_give(const struct job *job)
 	return nodes;
 }
 
-/* Give a node, if there is one, to the owner that the user asks for. Whoever opens it
- * opens @shared, too. */
-static int give(const struct job *job, const char *node, const char *shared,
+/* Give the node of that number, if there is one, to the owner that the user asks for.
+ * Whoever opens it opens @shared, too. */
+static int give(const struct job *job, const char *node, dev_t number, const char *shared,
 		struct given *before, struct error *e)
 {
 	const struct owner *owner = job->request->owner;
@@ -342,7 +342,7 @@ static int give(const struct job *job, const char *node, const char *shared,
 
 	if (!node)
 		return 0;
-	if (owner_give(owner, node, before, e) < 0)
+	if (owner_give(owner, node, number, before, e) < 0)
 		return -1;
 	lacks = owner_lacks(owner, shared, node);
 	if (lacks)
@@ -357,9 +357,10 @@ static int give_nodes(struct job *job, struct error *e)
 	if (!job->request->owner)
 		return 0;
 	nodes = nodes_to_give(job);
-	if (give(job, nodes.group, "/dev/vfio/vfio", &job->group_was, e) < 0)
+	if (give(job, nodes.group, nodes.group_number, "/dev/vfio/vfio", &job->group_was,
+		 e) < 0)
 		return -1;
-	return give(job, nodes.cdev, "/dev/iommu", &job->cdev_was, e);
+	return give(job, nodes.cdev, nodes.cdev_number, "/dev/iommu", &job->cdev_was, e);
 }
 
 /* --- there --------------------------------------------------------------------- */

@@ -128,15 +128,23 @@ static int add_lines(struct table *table, const char *path,
 
 /* The block device below a loop device; its name could be any text by now. Returns 0,
  * also with @number 0: a file, or it has been detached; or -errno. */
-static int loop_number(const char *name, dev_t *number)
+static int loop_number(const char *path, dev_t *number)
 {
-	_cleanup_free_ char *node = format("/dev/%s", name);
+	_cleanup_free_ char *node = format("/dev/%s", strrchr(path, '/') + 1);
 	_cleanup_close_ int fd = open(node, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct loop_info64 info;
+	struct stat st;
+	dev_t own;
+	int err;
 
 	*number = 0;
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
+	err = sysfs_number(path, &own);
+	if (err < 0)
+		return err;
+	if (!S_ISBLK(st.st_mode) || st.st_rdev != own) /* in a /dev of its own */
+		return -ENXIO;
 	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
 		return errno == ENXIO ? 0 : -errno;
 	*number = info.lo_rdevice; /* of the kernel's making, which is ours */
@@ -154,7 +162,7 @@ static int add_loops(struct table *table, struct error *e)
 
 		if (!sysfs_has(path, "loop/backing_file"))
 			continue;
-		err = loop_number(loops.name[i], &use.number);
+		err = loop_number(path, &use.number);
 		if (err < 0)
 			return cannot_tell(e, "what is below a loop device",
 					   loops.name[i], -err);

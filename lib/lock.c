@@ -1,17 +1,40 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lock.h"
+#include "mount.h"
 #include "sysfs.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
+
+/* Learn the number that /proc/locks has for a file of that mount: its file system's, as
+ * in mountinfo. What stat(2) tells is another one on an overlay or on btrfs. Returns 0 or
+ * -1.
+ */
+static int find_number(int fd, dev_t *number)
+{
+	_cleanup_mounts_ struct mounts mounts = {0};
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0 ||
+	    mounts_read(&mounts) < 0)
+		return -1;
+	for (size_t i = 0; i < mounts.n; i++) {
+		if (mounts.mount[i].id == st.stx_mnt_id) {
+			*number = mounts.mount[i].number;
+			return 0;
+		}
+	}
+	return -1;
+}
 
 /* Find who has taken the lock of the file, if that is @pid, or anybody if that is 0.
  * Returns the pid, 0: nobody; or -1: /proc/locks cannot be read. */
-static pid_t find(const struct stat *file, pid_t pid)
+static pid_t find(dev_t number, ino_t inode, pid_t pid)
 {
 	_cleanup_free_ char *wanted =
-		format(" %02x:%02x:%ju ", major(file->st_dev), minor(file->st_dev),
-		       (uintmax_t)file->st_ino);
+		format(" %02x:%02x:%ju ", major(number), minor(number), (uintmax_t)inode);
 	FILE *locks = fopen("/proc/locks", "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
@@ -30,20 +53,30 @@ static pid_t find(const struct stat *file, pid_t pid)
 	return found;
 }
 
-pid_t lock_taker(const struct stat *file)
+pid_t lock_taker(int fd)
 {
-	return find(file, 0);
+	struct stat st;
+	dev_t number;
+
+	if (fstat(fd, &st) < 0 || find_number(fd, &number) < 0)
+		return -1;
+	return find(number, st.st_ino, 0);
 }
 
 bool lock_is_taken_by(pid_t pid)
 {
-	_cleanup_names_ struct names names = sysfs_names(DIR_OF_LOCKS, "");
+	_cleanup_close_ int dir = open(DIR_OF_LOCKS, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_names_ struct names names = {0};
+	dev_t number;
 
+	if (dir < 0 || find_number(dir, &number) < 0)
+		return false;
+	names = sysfs_names(DIR_OF_LOCKS, "");
 	for (size_t i = 0; i < names.n; i++) {
-		_cleanup_free_ char *path = format(DIR_OF_LOCKS "/%s", names.name[i]);
 		struct stat st;
 
-		if (stat(path, &st) == 0 && find(&st, pid) == pid)
+		if (fstatat(dir, names.name[i], &st, 0) == 0 &&
+		    find(number, st.st_ino, pid) == pid)
 			return true;
 	}
 	return false;

@@ -4,15 +4,14 @@
 #pragma once
 
 #include <stdbool.h>
-#include <sys/stat.h>
 #include <sys/types.h>
 
 #define DIR_OF_LOCKS "/run/vfio-bind/lock"
 
-/* The pid of the process that has taken the lock of this file (flock(2)); it may have
+/* The pid of the process that has taken the lock of the file @fd (flock(2)); it may have
  * ended and left it to another. 0: no process that /proc/locks shows; -1: that cannot be
  * read. */
-pid_t lock_taker(const struct stat *file);
+pid_t lock_taker(int fd);
 
 /* Has the process taken one of our locks? */
 bool lock_is_taken_by(pid_t pid);

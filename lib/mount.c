@@ -2,6 +2,7 @@
 #include "mount.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/sysmacros.h>
 
@@ -46,13 +47,15 @@ static void clear(struct mount *mount)
 static bool parse(char *line, struct mount *mount)
 {
 	unsigned int major, minor;
+	uint64_t id;
 	int begin = 0;
 	char *rest;
 
-	if (sscanf(line, "%*d %*d %u:%u %n", &major, &minor, &begin) != 2 || !begin)
+	if (sscanf(line, "%" SCNu64 " %*d %u:%u %n", &id, &major, &minor, &begin) != 3 ||
+	    !begin)
 		return false;
 	rest = line + begin;
-	*mount = (struct mount){.number = makedev(major, minor)};
+	*mount = (struct mount){.id = id, .number = makedev(major, minor)};
 	mount->root = next_word(&rest);
 	mount->where = next_word(&rest);
 	rest = rest ? strstr(rest, " - ") : NULL;

@@ -8,6 +8,7 @@
 
 /* Its texts are as they were given: the kernel's escapes are undone. */
 struct mount {
+	uint64_t id;   /* as statx(2) tells it of a file (STATX_MNT_ID) */
 	dev_t number;  /* of the file system; a made-up one if that is on no disk, and of
 			  btrfs and its like, which are on several */
 	char *root;    /* what of it is mounted; of a namespace, "net:[INODE]" */

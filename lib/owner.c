@@ -149,8 +149,10 @@ static int look(struct node *node, struct error *e)
 			 strerror(errno));
 }
 
-static int open_node(struct node *node, const char *path, struct error *e)
+static int open_node(struct node *node, const char *path, dev_t number, struct error *e)
 {
+	bool any = !number && sysfs_is_dry_run();
+
 	node->fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (node->fd < 0)
 		return error_set(e, STATUS_FAILED, "cannot look at %s: %s", path,
@@ -160,6 +162,9 @@ static int open_node(struct node *node, const char *path, struct error *e)
 		return -1;
 	if (!S_ISCHR(node->is.st_mode))
 		return error_set(e, STATUS_FAILED, "%s is no character device", path);
+	if (!any && node->is.st_rdev != number)
+		return error_set(e, STATUS_FAILED, "%s is the node of another device",
+				 path);
 	return 0;
 }
 
@@ -246,13 +251,13 @@ static int read_back(const struct owner *owner, struct node *node, const char *p
 			 text ? text : "gone");
 }
 
-int owner_give(const struct owner *owner, const char *path, struct given *before,
-	       struct error *e)
+int owner_give(const struct owner *owner, const char *path, dev_t number,
+	       struct given *before, struct error *e)
 {
 	struct node node = {.fd = -1};
 	int result;
 
-	if (open_node(&node, path, e) < 0) {
+	if (open_node(&node, path, number, e) < 0) {
 		/* In a dry run it is to come yet, root's alone. */
 		node.is = (struct stat){.st_mode = S_IFCHR | 0600};
 		result = sysfs_is_dry_run() && access(path, F_OK) < 0 && errno == ENOENT
@@ -261,8 +266,8 @@ int owner_give(const struct owner *owner, const char *path, struct given *before
 	} else if (is_given(owner, &node)) {
 		result = 0;
 	} else {
-		*before = (struct given){copy(path), node.is.st_uid, node.is.st_gid,
-					 mode_of(&node)};
+		*before = (struct given){copy(path), number, node.is.st_uid,
+					 node.is.st_gid, mode_of(&node)};
 		result = make_steps(owner, &node, path, e) < 0 ||
 					 read_back(owner, &node, path, e) < 0
 				 ? -1
@@ -279,7 +284,8 @@ void owner_give_back(struct given *before)
 	struct node node = {.fd = -1};
 	struct error ignored; /* then it is gone, or less open than it was */
 
-	if (before->node && open_node(&node, before->node, &ignored) == 0) {
+	if (before->node &&
+	    open_node(&node, before->node, before->number, &ignored) == 0) {
 		IGNORE(chmod(node.self, OWNER_MODE));
 		IGNORE(fchownat(node.fd, "", before->uid, before->gid, AT_EMPTY_PATH));
 		IGNORE(chmod(node.self, before->mode));

@@ -32,17 +32,19 @@ bool owner_asks(const struct owner *owner);
 /* A node, and whose it was. */
 struct given {
 	char *node; /* NULL: nothing was changed */
+	dev_t number;
 	uid_t uid;
 	gid_t gid;
 	mode_t mode;
 };
 
-/* Give @node away (steps), unless it is so already, and read that back. At no moment is
+/* Give @node, of that number, away (steps), unless it is so already, and read that back.
+ * What only has its name is given to nobody. At no moment is
  * it more open than before or than asked for: the mode is 0600 while the owner changes,
  * and an ACL goes before. @before has then whose it was, to be cleared.
  * Returns 0, or -1 with @e (STATUS_FAILED) and the node given back. In a dry run, the
- * node need not be there. */
-_must_check_ int owner_give(const struct owner *owner, const char *node,
+ * node need not be there, nor its number be known (0). */
+_must_check_ int owner_give(const struct owner *owner, const char *node, dev_t number,
 			    struct given *before, struct error *e);
 
 /* Give it back, if it is still there, and clear @before. */

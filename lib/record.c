@@ -282,12 +282,11 @@ char *record_lock_holder(const struct device *dev, pid_t except)
 {
 	_cleanup_close_ int fd = sysfs_is_dry_run() ? -ENOENT : open_if_locked(dev);
 	_cleanup_free_ char *lease = NULL, *who = NULL;
-	struct stat st;
 	pid_t pid;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return NULL;
-	pid = lock_taker(&st);
+	pid = lock_taker(fd);
 	if (pid < 0 || (pid && pid == except))
 		return NULL;
 	who = pid ? sysfs_process_name(pid)

@@ -72,7 +72,8 @@ struct vfio_nodes vfio_nodes(const struct device *dev)
 		_cleanup_free_ char *cdev = format("%s/%s", dir, cdevs.name[0]);
 
 		/* A kernel without these nodes has the folder all the same. */
-		if (add_number(&nodes, cdev))
+		nodes.cdev_number = add_number(&nodes, cdev);
+		if (nodes.cdev_number)
 			nodes.cdev = format("/dev/vfio/devices/%s", cdevs.name[0]);
 	}
 	return nodes;
@@ -108,17 +109,30 @@ void vfio_nodes_clear(struct vfio_nodes *nodes)
 	*nodes = (struct vfio_nodes){0};
 }
 
+/* Is it the node of that number? In a /dev of its own anything can be there. */
+static bool is_node(const struct stat *st, dev_t number)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == number;
+}
+
+/* Returns @path, if it is the node of that number, or cannot be looked at, or NULL. */
+static const char *node_at(const char *path, dev_t number)
+{
+	struct stat st;
+
+	if (!path)
+		return NULL;
+	if (stat(path, &st) == 0)
+		return is_node(&st, number) ? path : NULL;
+	sysfs_note_unread(path);
+	return errno == ENOENT ? NULL : path;
+}
+
 const char *vfio_node(const struct vfio_nodes *nodes)
 {
-	const char *const paths[] = {nodes->group, nodes->cdev};
+	const char *group = node_at(nodes->group, nodes->group_number);
 
-	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
-		if (paths[i] && access(paths[i], F_OK) == 0)
-			return paths[i];
-		if (paths[i])
-			sysfs_note_unread(paths[i]);
-	}
-	return NULL;
+	return group ? group : node_at(nodes->cdev, nodes->cdev_number);
 }
 
 /* Is the holder one of the processes to be passed over? */
@@ -173,28 +187,32 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
 	return error_hint(e, "it is free when that process closes it or ends");
 }
 
-/* Is the open file the node of the group? In a /dev of its own anything can be there. */
-static int check_group(const struct vfio_nodes *nodes, int fd)
+/* Open the node of that number. Returns its fd or -errno; ENXIO: it is another one. */
+static int open_node(const char *path, int flags, dev_t number)
 {
+	int fd = open(path, flags | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
 	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	return S_ISCHR(st.st_mode) && st.st_rdev == nodes->group_number ? 0 : -ENXIO;
+	if (err == 0 && fstat(fd, &st) < 0)
+		err = -errno;
+	else if (err == 0 && !is_node(&st, number))
+		err = -ENXIO;
+	if (err < 0 && fd >= 0)
+		close(fd);
+	return err < 0 ? err : fd;
 }
 
 /* Once. Returns 0 with *@guard, or -errno as open_group(). */
 static int try_group(const struct vfio_nodes *nodes, int *guard)
 {
-	int fd = open(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	int err = fd < 0 ? -errno : check_group(nodes, fd);
+	int fd = open_node(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY,
+			   nodes->group_number);
 
-	if (err < 0 && fd >= 0)
-		close(fd);
-	*guard = err < 0 ? -1 : fd;
-	if (err < 0 && !sysfs_has(GROUPS, strrchr(nodes->group, '/') + 1))
+	*guard = fd < 0 ? -1 : fd;
+	if (fd < 0 && !sysfs_has(GROUPS, strrchr(nodes->group, '/') + 1))
 		return -ENODEV;
-	return err;
+	return fd < 0 ? fd : 0;
 }
 
 /* What passes by itself within this time is no answer: the kernel removes the node of a
@@ -342,10 +360,12 @@ static int open_by_group(const struct device *dev, const struct vfio_nodes *node
 static int open_by_cdev(const struct vfio_nodes *nodes, int *iommufd, struct error *e)
 {
 	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind)};
-	int fd = open(nodes->cdev, O_RDWR | O_CLOEXEC);
+	int fd = open_node(nodes->cdev, O_RDWR | O_NOCTTY, nodes->cdev_number);
 
-	if (fd < 0)
+	if (fd < 0) {
+		errno = -fd;
 		return errno_error(e, nodes, "cannot open its VFIO device node");
+	}
 	*iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	bind.iommufd = *iommufd;
 	if (*iommufd < 0)

@@ -18,7 +18,8 @@ enum reset {
 struct vfio_nodes {
 	char *group; /* /dev/vfio/N or /dev/vfio/noiommu-N */
 	dev_t group_number;
-	char *cdev;	       /* /dev/vfio/devices/vfioN */
+	char *cdev; /* /dev/vfio/devices/vfioN */
+	dev_t cdev_number;
 	bool others;	       /* other members of its IOMMU group have cdevs */
 	struct file_ids files; /* what a process has open that holds it: the numbers of
 				  all these, and the device itself */
@@ -33,7 +34,8 @@ struct vfio_nodes vfio_nodes_of_group(const struct device *dev);
 void vfio_nodes_clear(struct vfio_nodes *nodes);
 #define _cleanup_nodes_ __attribute__((cleanup(vfio_nodes_clear)))
 
-/* The node that a user opens it by, if it is there, below /dev; NULL. */
+/* The node that a user opens it by, if it is there, below /dev; NULL: there is none, or
+ * what has its name is another one. What cannot be looked at is noted, and counts. */
 const char *vfio_node(const struct vfio_nodes *nodes);
 
 /* Who has the device or one of @nodes open: "COMMAND (pid N)", several with commas; NULL:

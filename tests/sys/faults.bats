@@ -151,16 +151,18 @@ lasting() {
 	local call node=/dev/vfio/devices/vfio0 lock=/run/vfio-bind/lock/pci:0000:00:05.2
 	changing
 	: >$node
+	mount --bind /dev/full $node
 	mkdir -p /run/vfio-bind/lock
 	echo "0 qemu" >$lock
 	hold $lock flock -F $lock
-	expect 0 '0000:00:05.2 root:root\x200644 qemu\x20(ended)' list -nro DEVICE,OWNER,LEASE 00:05.2
+	expect 0 "0000:00:05.2 $(stat -c '%U:%G\x20%04a' $node) qemu\\x20(ended)" list -nro DEVICE,OWNER,LEASE 00:05.2
 	for call in openat:error=EMFILE pread64:error=EIO flock:error=ENOLCK newfstatat:error=EIO; do
 		[[ $call != newfstatat:* ]] || lock=$node
 		run -1 strace -qqq -o "$MADE_UP/trace" -e trace="${call%%:*}" -P "$lock" -e inject="$call" \
 			vfio-bind list -nro DEVICE,OWNER,LEASE 00:05.2
 		[[ $output == *"vfio-bind: cannot read $lock: "* && $output == *"0000:00:05.2 "*"?"* ]]
 	done
+	umount $node
 	rm $node
 }
 

@@ -91,6 +91,7 @@ worker() {
 teardown() {
 	[[ ! ${command-} ]] || kill -KILL "$command" 2>/dev/null || :
 	pkill --ns $$ --nslist mnt -KILL -x sleep || :
+	umount /dev/vfio/devices/vfio0 2>/dev/null || :
 	rm -f "$MADE_UP/dev/vfio/devices/vfio0"
 	let_go
 	await nobody_works
@@ -571,6 +572,7 @@ vf_of_vfio() {
 	driver 0000:00:05.0 vfio-pci
 	none "$VF/iommu_group"
 	: >"$MADE_UP/dev/vfio/devices/vfio0"
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 }
 
 # A COMMAND that leaves one that holds it, and ends.
@@ -624,8 +626,14 @@ vfio-bind: COMMAND ended with status 3" ]]
 	driver 0000:00:05.1 vfio-pci
 	attribute "$PCI/0000:00:05.1/driver_override" vfio-pci
 	folder "$PCI/0000:00:05.1/vfio-dev/vfio1"
-	echo 1:9 >"$PCI/0000:00:05.1/vfio-dev/vfio1/dev"
+	# Nobody has this terminal open.
+	exec 9<>/dev/ptmx
+	local terminal
+	for terminal in /dev/pts/[0-9]*; do :; done
+	echo "$((0x$(stat -c %t "$terminal"))):$((0x$(stat -c %T "$terminal")))" \
+		>"$PCI/0000:00:05.1/vfio-dev/vfio1/dev"
 	: >"$MADE_UP/dev/vfio/devices/vfio1"
+	mount --bind "$terminal" /dev/vfio/devices/vfio1
 	: >"$MADE_UP/output"
 	env --default-signal=INT,QUIT vfio-bind handoff -t 0.5 --reset=never -d auto 00:05.1 00:05.2 -- \
 		sh -c "$LEAVING" </dev/null >"$MADE_UP/output" 2>&1 3>&- 4>&- &
@@ -634,7 +642,9 @@ vfio-bind: COMMAND ended with status 3" ]]
 	kill -INT "$lessor"
 	await grep -q interrupted "$MADE_UP/output"
 	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)"
+	umount /dev/vfio/devices/vfio1
 	rm "$MADE_UP/dev/vfio/devices/vfio1"
+	exec 9>&-
 }
 
 @test "the release at the end asks who uses the device now" {

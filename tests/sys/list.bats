@@ -190,22 +190,29 @@ $said" list -nro DEVICE,OVERRIDE 00:10.0
 	promise "nodes, and who has them open"
 	changing
 	: >/dev/vfio/devices/vfio0
+	mount --bind /dev/full /dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/devices/vfio0" -rno DEVICE,NODE,HOLDER 00:05.2
 	: >/dev/vfio/9
+	mount --bind /dev/full /dev/vfio/9
 	shows "0000:00:05.2 /dev/vfio/devices/vfio0" -rno DEVICE,NODE,HOLDER 00:05.2 # not the kernel's
 	folder /sys/class/vfio/9
-	mount --bind /dev/full /dev/vfio/devices/vfio0
+	attribute /sys/class/vfio/9/dev 1:7
 	hold /dev/vfio/devices/vfio0
 	shows "0000:00:05.2 /dev/vfio/9 sleep (pid $holder)" -no DEVICE,NODE,HOLDER 00:05.2
 	let_go
-	shows "0000:00:05.2 /dev/vfio/9" -no DEVICE,NODE,HOLDER 00:05.2
-	umount /dev/vfio/devices/vfio0
+	none /sys/class/vfio/9
+	shows "/dev/vfio/devices/vfio0" -no NODE,HOLDER 00:05.2
+	umount /dev/vfio/9 /dev/vfio/devices/vfio0
 	rm -r /dev/vfio/9 /dev/vfio/devices/vfio0
 	folder /sys/kernel/iommu_groups/9
 	echo vfio-noiommu >/sys/kernel/iommu_groups/9/name
 	folder /sys/class/vfio/noiommu-9
+	attribute /sys/class/vfio/noiommu-9/dev 1:7
 	: >/dev/vfio/noiommu-9
+	shows "" -no NODE 00:05.2 # a plain file of that name
+	mount --bind /dev/full /dev/vfio/noiommu-9
 	shows "/dev/vfio/noiommu-9" -no NODE 00:05.2
+	umount /dev/vfio/noiommu-9
 	rm /dev/vfio/noiommu-9
 
 	promise "the driver it goes back to, as the record has it; one of another device is none"

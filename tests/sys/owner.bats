@@ -135,14 +135,42 @@ chmod 0600 /dev/vfio/10" --owner=4711
 
 @test "the list shows owner and mode" {
 	promise "of the node of its group, or its own"
+	local node=/dev/vfio/devices/vfio0 terminal
+	# A terminal of its own is a node that can be changed.
+	exec 9<>/dev/ptmx
+	for terminal in /dev/pts/[0-9]*; do :; done
 	folder /sys/class/vfio/9
+	attribute /sys/class/vfio/9/dev "$((0x$(stat -c %t "$terminal"))):$((0x$(stat -c %T "$terminal")))"
+	chmod 640 "$terminal"
 	: >/dev/vfio/9
-	: >/dev/vfio/devices/vfio0
-	chmod 640 /dev/vfio/9
-	expect 0 'root:root\x200640' list -rno OWNER 00:05.2
+	mount --bind "$terminal" /dev/vfio/9
+	: >$node
+	mount --bind /dev/full $node
+	expect 0 "$(stat -c '%U:%G\x20%04a' "$terminal")" list -rno OWNER 00:05.2
+	[[ $output == *\\x200640 ]]
+	umount /dev/vfio/9
 	rm /dev/vfio/9
-	chmod 600 /dev/vfio/devices/vfio0
-	expect 0 'root:root\x200600' list -rno OWNER 00:05.2
-	rm /dev/vfio/devices/vfio0
+	exec 9>&-
+	expect 0 "$(stat -c '%U:%G\x20%04a' $node)" list -rno OWNER 00:05.2
+	umount $node
+	rm $node
 	expect 0 "" list -rno OWNER nvme0n1
+}
+
+@test "what only has the name of a node is no node" {
+	local node=/dev/vfio/devices/vfio0
+	: >$node
+	mount --bind /dev/null $node
+	promise "it is given to nobody, and not opened"
+	local still="it is still on vfio-pci, flagged for vfio-pci"
+	expect 1 "vfio-bind: 0000:00:05.2: $node is the node of another device; $still" \
+		handoff -n --owner=4711 00:05.2
+	expect 1 "vfio-bind: 0000:00:05.2: bound, but there is no node below /dev/vfio; $still" \
+		handoff 00:05.2
+
+	promise "the list shows neither it, nor whose it is"
+	expect 0 "" list -rno NODE 00:05.2
+	expect 0 "" list -rno OWNER 00:05.2
+	umount $node
+	rm $node
 }

@@ -105,3 +105,24 @@ vfio-bind: hint: try again when that process has ended; do not kill it" pin -t 0
 	chmod 777 /run/vfio-bind
 	expect 1 "vfio-bind: 0000:00:10.0: /run/vfio-bind is not a directory that only root can write" pin 00:10.0
 }
+
+@test "whoever has a lock is known where /run is an overlay, too" {
+	local run=/run/overlay lock=/run/vfio-bind/lock/pci:0000:00
+	changing
+	mkdir -p $run /run/vfio-bind
+	mount -t tmpfs -o mode=755 vb $run
+	mkdir $run/{upper,work}
+	if ! mount -t overlay -o "lowerdir=/run/vfio-bind,upperdir=$run/upper,workdir=$run/work" \
+		vb /run/vfio-bind; then
+		umount $run
+		skip "no overlay here"
+	fi
+	mkdir -p /run/vfio-bind/{lock,record}
+	: >$lock:05.2
+	[[ $(stat -c %d $lock:05.2) != "$(stat -c %d /run/vfio-bind)" ]]
+	hold $lock:05.2 flock -F $lock:05.2
+	expect 3 "vfio-bind: 0000:00:05.2: timed out: locked by sleep (pid $holder)
+vfio-bind: hint: try again when that process has ended; do not kill it" release -t 0.01 00:05.2
+	let_go
+	umount /run/vfio-bind $run
+}

@@ -105,6 +105,21 @@ vfio-bind: hint: end that use first; --force takes it all the same" release -n 0
 		getdents64:EIO "$dir" vfio-bind handoff -n 00:10.0 none
 }
 
+@test "what is below a loop device, whose node is another one's" {
+	folder /sys/devices/virtual/block/loop0/loop
+	attribute /sys/devices/virtual/block/loop0/loop/backing_file /dev/nvme0n1
+	attribute /sys/devices/virtual/block/loop0/dev 7:0
+	link /sys/class/block/loop0 /sys/devices/virtual/block/loop0
+	: >/dev/loop0
+	mount --bind /dev/null /dev/loop0
+	# As one that is not in use answers.
+	run -3 strace -qqqf -o /dev/null -e trace=ioctl -P /dev/loop0 -e inject=ioctl:error=ENXIO \
+		vfio-bind handoff -n 00:10.0 none
+	umount /dev/loop0
+	rm /dev/loop0
+	[[ $output == *"cannot tell what is below a loop device: loop0: No such device or address"* ]]
+}
+
 @test "the network namespace of a process, or what has the name of one" {
 	ip link set eth0 down
 	unless_seen 3 "cannot tell who uses its interfaces: Input/output error" \
