@@ -571,6 +571,18 @@ static void add_holder(struct holders *holders, const struct holder *holder)
 	holders->holder[holders->n++] = *holder;
 }
 
+/* Its name is no question to the process itself, as its maps are. Returns -1. */
+static int too_long(pid_t pid, struct error *e)
+{
+	_cleanup_free_ char *name = sysfs_process_name(pid);
+
+	if (name)
+		return error_set(e, STATUS_REFUSED,
+				 CANNOT_TELL "it takes too long to look into %s", name);
+	return error_set(e, STATUS_REFUSED,
+			 CANNOT_TELL "it takes too long to look into process %d", pid);
+}
+
 /* Take what the child tells, until it has *@ended. Returns 0 or -1 with @e. */
 static int hear(int child, int64_t deadline, struct holders *holders, bool *ended,
 		struct error *e)
@@ -588,10 +600,7 @@ static int hear(int child, int64_t deadline, struct holders *holders, bool *ende
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready == 0)
-			return error_set(e, STATUS_REFUSED,
-					 CANNOT_TELL
-					 "it takes too long to look into process %d",
-					 pid);
+			return too_long(pid, e);
 		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
 					 CANNOT_TELL "who looked has ended");

@@ -194,3 +194,14 @@ maps() {
 	[[ $output == *"cannot tell who has it open: /proc/$holder/maps: Operation not supported"* ]]
 	[[ $status == 3 ]]
 }
+
+# bats test_tags=slow
+@test "a process that takes too long is named" {
+	nodes_of_nvme 1:7
+	sleep 600 3>&- &
+	holder=$!
+	until [[ $(<"/proc/$holder/comm") == sleep ]]; do :; done
+	run -3 strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
+		-e inject=openat:delay_enter=7s:when=1 vfio-bind handoff -n 00:10.0 none
+	[[ $output == *"cannot tell who has it open: it takes too long to look into sleep (pid $holder)"* ]]
+}
