@@ -225,6 +225,52 @@ vfio-bind: cannot read $NVME: Too many open files" \
 	run -0 strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
 		-e inject=openat:delay_exit=1.5s vfio-bind list -nro HOLDER 00:05.2
 	[[ $output == *"node-user"*"(pid"*"$holder)"* ]]
-	# The process' own, its threads; the thread's, the maps.
-	[[ $(grep -c DELAYED "$MADE_UP/trace") == 4 ]]
+	# The process' own, its threads; the thread's, the maps; the threads again, the thread's maps.
+	[[ $(grep -c DELAYED "$MADE_UP/trace") == 6 ]]
+}
+
+# maps FILE: a process whose main thread has ended has it mapped, in $holder.
+maps() {
+	local ready=$MADE_UP/ready
+	rm -f "$ready"
+	"${REAL%/*}/tools/node-user" threadmap "$1" "$ready" 3>&- &
+	holder=$!
+	until [[ -e $ready && $(<"/proc/$holder/stat") == *") Z "* ]]; do kill -0 $holder; done
+}
+
+@test "what is mapped when the main thread has ended" {
+	promise "it is held"
+	nodes_of_nvme 1:5
+	maps /dev/zero
+	expect 0 "node-user\\x20(pid\\x20$holder)" list -nro HOLDER 00:10.0
+
+	promise "another node, or a file, is nobody's hold, though nobody else has it mapped"
+	nodes_of_nvme 1:7
+	maps /dev/zero
+	expect 0 "" list -nro HOLDER 00:10.0
+	let_go
+	: >"$MADE_UP/file"
+	maps "$MADE_UP/file"
+	expect 0 "" list -nro HOLDER 00:10.0
+	rm "$MADE_UP/file"
+
+	promise "a node that is not below /dev any more is not nobody's"
+	nodes_of_nvme 1:7
+	maps /dev/zero
+	umount -l /dev/zero
+	vfio_bind handoff -n 00:10.0 none
+	mount --bind "$MADE_UP/dev/zero" /dev/zero
+	[[ $output == *"cannot tell who has it open: /proc/$holder/maps: Operation not supported"* ]]
+	[[ $status == 3 ]]
+}
+
+# bats test_tags=slow
+@test "a process that takes too long is named" {
+	nodes_of_nvme 1:7
+	sleep 600 3>&- &
+	holder=$!
+	until [[ $(<"/proc/$holder/comm") == sleep ]]; do :; done
+	run -3 strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
+		-e inject=openat:delay_enter=7s:when=1 vfio-bind handoff -n 00:10.0 none
+	[[ $output == *"cannot tell who has it open: it takes too long to look into sleep (pid $holder)"* ]]
 }

@@ -7,6 +7,7 @@
  *   polite   open, and closed when a poll says that the device is gone
  *   mapped   not open any more, but mapped
  *   thread   open in a thread; the main thread has ended
+ *   threadmap  mapped by a thread alone, and not open any more
  *   path     opened as a path only (O_PATH), as anybody can
  */
 #include <errno.h>
@@ -44,9 +45,12 @@ static void *stay(void *unused)
 	return unused;
 }
 
-static void map(int fd)
+/* A shared mapping of /dev/zero is not of it any more. */
+static void map(int fd, const char *kind)
 {
-	if (mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED)
+	int flags = strcmp(kind, "threadmap") ? MAP_SHARED : MAP_PRIVATE;
+
+	if (mmap(NULL, 4096, PROT_READ, flags, fd, 0) == MAP_FAILED)
 		die("mmap");
 	close(fd);
 }
@@ -82,9 +86,9 @@ int main(int argc, char **argv)
 	ready = argv[3];
 	if (strcmp(way, "polite") == 0)
 		wait_for_the_end(fd);
-	if (strcmp(way, "mapped") == 0)
-		map(fd);
-	if (strcmp(way, "thread") == 0)
+	if (strstr(way, "map"))
+		map(fd, way);
+	if (strncmp(way, "thread", strlen("thread")) == 0)
 		leave_it_to_a_thread();
 	stay(NULL);
 }
