@@ -6,7 +6,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/capability.h>
@@ -68,10 +67,8 @@ struct finding {
 struct scan {
 	const struct file_ids *files;
 	int to_parent;
-	void *mapped;	/* a tree of struct mapping: many processes map the same files */
-	bool knows_dev; /* the nodes below /dev are in it, and here their file systems: */
-	struct file_ids nodes_on; /* numbers, of type 0 */
-	pid_t pid;		  /* whose turn it is */
+	void *mapped; /* a tree of struct mapping: many processes map the same files */
+	pid_t pid;    /* whose turn it is */
 };
 
 static void tell(const struct scan *scan, const struct finding *finding)
@@ -331,156 +328,79 @@ static int identify(int process, uint64_t begin, uint64_t end, struct file_id *f
 	return is_no_node(err, process, path) ? 0 : -err;
 }
 
-/* Is a file mapped by this line of maps? */
-static bool parse_mapping(const char *line, uint64_t *begin, uint64_t *end,
-			  struct mapping *mapping)
-{
-	return sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x %" SCNu64, begin, end,
-		      &mapping->major, &mapping->minor, &mapping->inode) == 5 &&
-	       mapping->inode != 0;
-}
-
-/* Returns the known one of the same file; or, if none was known, a copy, *@new. */
-static struct mapping *know(struct scan *scan, const struct mapping *mapping, bool *new)
-{
-	struct mapping *own = malloc(sizeof(*own)), **known;
-
-	if (!own)
-		abort();
-	*own = *mapping;
-	known = tsearch(own, &scan->mapped, compare_mappings);
-	if (!known)
-		abort();
-	*new = *known == own;
-	if (!*new)
-		free(own);
-	return *known;
-}
-
 static void scan_mapping(struct scan *scan, int process, const char *line)
 {
-	struct mapping mapping, *known;
+	struct mapping *mapping = malloc(sizeof(*mapping)), **known;
 	uint64_t begin, end;
-	bool new;
 	int err;
 
-	if (!parse_mapping(line, &begin, &end, &mapping))
+	if (!mapping)
+		abort();
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x %" SCNu64, &begin, &end,
+		   &mapping->major, &mapping->minor, &mapping->inode) != 5 ||
+	    mapping->inode == 0) {
+		free(mapping);
 		return;
-	known = know(scan, &mapping, &new);
-	if (new && (err = identify(process, begin, end, &known->file)) < 0) {
-		tdelete(known, &scan->mapped, compare_mappings);
-		free(known);
+	}
+	known = tsearch(mapping, &scan->mapped, compare_mappings);
+	if (!known)
+		abort();
+	if (*known != mapping) {
+		free(mapping);
+	} else if ((err = identify(process, begin, end, &mapping->file)) < 0) {
+		tdelete(mapping, &scan->mapped, compare_mappings);
+		free(mapping);
 		cannot_see(scan, "map_files", -err);
 		return;
 	}
-	if (has_file(scan->files, known->file))
-		found(scan, known->file);
-}
-
-static void know_node(struct scan *scan, const struct stat *st)
-{
-	struct mapping node = {
-		.major = major(st->st_dev),
-		.minor = minor(st->st_dev),
-		.inode = st->st_ino,
-		.file = {.type = st->st_mode & S_IFMT, .number = st->st_rdev},
-	};
-	struct file_id system = {.number = st->st_dev};
-	bool new;
-
-	if (!S_ISCHR(st->st_mode) && !S_ISBLK(st->st_mode))
-		return;
-	know(scan, &node, &new);
-	if (!has_file(&scan->nodes_on, system))
-		file_ids_add(&scan->nodes_on, system);
-}
-
-/* Know the nodes below /dev, but not what is mounted there for users, as /dev/shm. */
-static void know_dev(struct scan *scan)
-{
-	FTS *walk = fts_open((char *const[]){(char[]){"/dev"}, NULL},
-			     FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
-	FTSENT *entry;
-
-	if (!walk) {
-		cannot_see(scan, "maps", errno);
-		return;
-	}
-	while ((entry = fts_read(walk)) != NULL) {
-		if (entry->fts_info == FTS_DEFAULT)
-			know_node(scan, entry->fts_statp);
-	}
-	fts_close(walk);
-	scan->knows_dev = true;
-}
-
-/* Of a thread, which has no map_files: the file is known by its inode alone. Whoever is
- * no root makes no node: other file systems than those of /dev have none for him. */
-static void scan_mapping_of_thread(struct scan *scan, int process, const char *line)
-{
-	struct mapping mapping, **known;
-	uint64_t begin, end;
-
-	(void)process;
-	if (!parse_mapping(line, &begin, &end, &mapping))
-		return;
-	if (!scan->knows_dev)
-		know_dev(scan);
-	known = tfind(&mapping, &scan->mapped, compare_mappings);
-	if (known && has_file(scan->files, (*known)->file))
+	if (has_file(scan->files, (*known)->file))
 		found(scan, (*known)->file);
-	else if (!known && has_file(&scan->nodes_on,
-				    (struct file_id){.number = makedev(mapping.major,
-								       mapping.minor)}))
-		cannot_see(scan, "maps", EOPNOTSUPP);
 }
 
-/* Returns whether anything is mapped. */
-static bool scan_maps(struct scan *scan, int process, const char *path,
-		      void (*scan_line)(struct scan *scan, int process, const char *line))
+/* Returns whether it has any. */
+static bool scan_maps(struct scan *scan, int process)
 {
-	int fd = openat(process, path, O_RDONLY | O_CLOEXEC);
+	int fd = openat(process, "maps", O_RDONLY | O_CLOEXEC);
 	FILE *maps = fd >= 0 ? fdopen(fd, "r") : NULL;
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 	bool any = false;
 
 	if (!maps) {
-		cannot_see(scan, path, errno);
+		cannot_see(scan, "maps", errno);
 		return false;
 	}
 	while (errno = 0, getline(&line, &size, maps) > 0) {
+		scan_mapping(scan, process, line);
 		any = true;
-		scan_line(scan, process, line);
 	}
 	if (errno)
-		cannot_see(scan, path, errno);
+		cannot_see(scan, "maps", errno);
 	fclose(maps);
 	return any;
 }
 
-/* A process whose main thread has ended shows its maps in those of its threads alone, and
- * all of them have the same. */
-static void scan_maps_of_threads(struct scan *scan, int process)
+/* A thread that has ended shows no maps, not even the first one: any other does. */
+static void scan_maps_of_threads(struct scan *scan, int proc, int process)
 {
 	int fd = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *tasks = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *task;
+	bool any = false;
 
-	goes_on(scan);
-	if (!tasks) {
-		cannot_see(scan, "task", errno);
-		return;
-	}
-	while (errno = 0, (task = readdir(tasks))) {
-		pid_t thread = atoi(task->d_name);
-		_cleanup_free_ char *path = format("task/%d/maps", thread);
+	while (tasks && !any && (errno = 0, task = readdir(tasks))) {
+		_cleanup_close_ int thread = -1;
 
-		if (thread && thread != scan->pid &&
-		    scan_maps(scan, process, path, scan_mapping_of_thread))
-			return;
+		if (atoi(task->d_name) == 0 || atoi(task->d_name) == scan->pid)
+			continue;
+		thread = openat(proc, task->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		goes_on(scan);
+		if (thread < 0)
+			cannot_see(scan, "task", errno);
+		else
+			any = scan_maps(scan, thread);
 	}
-	if (errno)
+	if (!any && errno)
 		cannot_see(scan, "task", errno);
 }
 
@@ -514,8 +434,8 @@ static void scan_process(struct scan *scan, int proc, const char *pid)
 	}
 	scan_fds(scan, process, "fd");
 	scan_threads(scan, process);
-	if (!scan_maps(scan, process, "maps", scan_mapping))
-		scan_maps_of_threads(scan, process);
+	if (!scan_maps(scan, process))
+		scan_maps_of_threads(scan, proc, process);
 }
 
 /* Has this process the right to look into all processes, whatever /proc hides? */
