@@ -307,7 +307,7 @@ echo > $NVME/driver_override" release -n 00:10.0
 	vfio_bind pin --boot 00:10.0
 	((status == 0))
 	pinned=$output
-	run -4 strace -qqq -f -o "$MADE_UP/trace" -e trace=fsync -e inject=fsync:error=EIO \
+	run -4 traced -qqq -f -o "$MADE_UP/trace" -e trace=fsync -e inject=fsync:error=EIO \
 		vfio-bind release --boot 00:10.0
 	echo "$pinned" "$output"
 	[[ $output == *"$RULES: Input/output error; nor can it be put back: "* && ! -e $RULES ]]
@@ -316,14 +316,12 @@ echo > $NVME/driver_override" release -n 00:10.0
 @test "release --boot that comes no further than the end of the pin: 4, and it says so" {
 	local call unpinned=", but it is not pinned at boot any more"
 	local again="vfio-bind: hint: to try again: vfio-bind release pci/0000:00:10.0"
-	# Under ptrace, LeakSanitizer does not work.
-	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
 	promise "a signal as the file is removed, and later"
 	for call in unlink:signal=TERM:when=2 socketpair:signal=TERM; do
 		restore && modules
 		vfio_bind pin --boot 00:10.0 vfio-pci
-		run -4 env --default-signal=TERM strace -qqq -o "$MADE_UP/trace" -e trace="${call%%:*}" \
+		run -4 env --default-signal=TERM ASAN_OPTIONS="$NO_LEAKS" strace -qqq -o "$MADE_UP/trace" -e trace="${call%%:*}" \
 			-e inject="$call" vfio-bind release --boot 00:10.0
 		[[ $output == "$RENEW
 vfio-bind: 0000:00:10.0: interrupted: nothing was touched$unpinned
@@ -354,7 +352,7 @@ vfio-bind: hint: try again when that process has ended; do not kill it" release 
 	promise "what cannot be read behind it"
 	modules
 	vfio_bind pin --boot 00:10.0 vfio-pci
-	run -4 strace -fqqq -o "$MADE_UP/trace" -e trace=openat -P /run/vfio-bind/lock/pci:0000:00:10.0 \
+	run -4 traced -fqqq -o "$MADE_UP/trace" -e trace=openat -P /run/vfio-bind/lock/pci:0000:00:10.0 \
 		-e inject=openat:error=EIO vfio-bind release --boot 00:10.0
 	[[ $output == "$RENEW
 vfio-bind: 0000:00:10.0: cannot open /run/vfio-bind/lock/pci:0000:00:10.0: Input/output error$unpinned
@@ -363,8 +361,6 @@ $again" ]]
 }
 
 @test "release --boot: what can be asked before the file is changed is asked before" {
-	# Under ptrace, LeakSanitizer does not work.
-	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 	modules
 	vfio_bind pin --boot 00:10.0 auto
 	run -3 unshare -p vfio-bind release --boot 00:10.0
@@ -373,7 +369,7 @@ vfio-bind: hint: unshare needs --fork and --mount-proc" ]]
 	run -3 bash -c 'exec 5>&- 6>&- 7>&- 8>&- && ulimit -n 8 && exec vfio-bind release --boot 00:10.0'
 	[[ $output == "vfio-bind: 0000:00:10.0: too few files can be open for 1 devices at once: nothing was touched
 vfio-bind: hint: name fewer devices, or raise 'ulimit -n'" ]]
-	run -1 strace -qqq -o "$MADE_UP/trace" -e trace=access -P "$NVME/" -e inject=access:error=EIO \
+	run -1 traced -qqq -o "$MADE_UP/trace" -e trace=access -P "$NVME/" -e inject=access:error=EIO \
 		vfio-bind release --boot 00:10.0
 	# strace has a line of its own.
 	[[ $(grep ^vfio-bind <<<"$output") == "vfio-bind: cannot read $NVME/: Input/output error" ]]

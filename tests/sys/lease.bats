@@ -731,6 +731,7 @@ echo 0000:00:10.0 > $DRIVERS/vfio-pci/unbind
 echo 0000:00:10.0 > $DRIVERS/nvme/bind" handoff -n 00:10.0 -- true
 	expect 127 "vfio-bind: nix: command not found: nothing was touched" handoff -n 00:10.0 -- nix
 	# What could forge something on a terminal is told by numbers, and the same to a shell.
+	# shellcheck disable=SC1003 # that is a word which ends so
 	local words=($'\xc2\x9b31m\x1b[31m\xff' $'it\'s\\\n\u00e4' 'it'\''s\' $'\u00e4')
 	parked
 	vfio_bind handoff -n 00:10.0 none -- printf '%s|' "${words[@]}"

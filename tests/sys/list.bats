@@ -228,7 +228,7 @@ given vfio-pci" >/run/vfio-bind/record/pci:0000:00:05.2
 	shows "vfio-pci" -no DRIVER,HOST 00:05.2
 	# With a flag that waits in the kernel nobody knows whether it is believed.
 	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "driver nvme" "given vfio-pci"
-	run -0 strace -qqq -o "$MADE_UP/trace" -e trace=poll -e inject=poll:retval=0 \
+	run -0 traced -qqq -o "$MADE_UP/trace" -e trace=poll -e inject=poll:retval=0 \
 		vfio-bind list -rno OVERRIDE,HOST 00:05.2
 	[[ $output == "? ?" ]]
 }

@@ -50,6 +50,7 @@ holds() {
 @test "a part of a list that is lost in the middle is no success" {
 	local out=$MADE_UP/list
 	: >"$out"
+	# shellcheck disable=SC2016 # its bash expands it
 	run -1 strace -qqq -o "$MADE_UP/trace" -e trace=write -P "$out" \
 		-e inject=write:error=EAGAIN:when=1 bash -c 'exec vfio-bind list -J -o +PATH,MODALIAS,USE >"$0"' "$out"
 	[[ $output == "vfio-bind: "*": Input/output error" && -s $out ]]

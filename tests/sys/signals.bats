@@ -233,7 +233,7 @@ waits_without_worker() {
 	local arguments
 	for arguments in "list 00:10.0" "pin -n 00:10.0 pci-stub"; do
 		status=0
-		# shellcheck disable=SC2086
+		# shellcheck disable=SC2086,SC2094
 		strace -qqq -o "$MADE_UP/trace" -e trace=close -P "$MADE_UP/output" \
 			-e inject=close:error=ENOSPC vfio-bind $arguments \
 			>"$MADE_UP/output" 2>"$MADE_UP/said" || status=$?

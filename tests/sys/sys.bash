@@ -46,6 +46,10 @@ promise() {
 # changing: the test changes something of it.
 changing() { echo y >"$MADE_UP/changed"; }
 
+# traced ARGUMENT...: strace, under which LeakSanitizer does not work.
+NO_LEAKS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+traced() { ASAN_OPTIONS=$NO_LEAKS strace "$@"; }
+
 # folder PATH..., link PATH TARGET, none PATH...: as in machine.bash, from now on; of none
 # there is nothing any more. Below /sys, and without a process.
 folder() {
