@@ -231,6 +231,7 @@ vfio-bind: hint: end that use first; --force takes it all the same" pin --boot 0
 $RENEW" pin --boot 00:10.0
 }
 
+# bats test_tags=slow
 @test "the file as it is found" {
 	local text refusal="$RULES is not as vfio-bind writes it
 vfio-bind: hint: move what is yours to a file of another name, remove this one, and pin again"
@@ -313,6 +314,7 @@ echo > $NVME/driver_override" release -n 00:10.0
 	[[ $output == *"$RULES: Input/output error; nor can it be put back: "* && ! -e $RULES ]]
 }
 
+# bats test_tags=slow
 @test "release --boot that comes no further than the end of the pin: 4, and it says so" {
 	local call unpinned=", but it is not pinned at boot any more"
 	local again="vfio-bind: hint: to try again: vfio-bind release pci/0000:00:10.0"

@@ -622,6 +622,7 @@ vfio-bind: COMMAND ended with status 3"
 	await is_gone "$by"
 }
 
+# bats test_tags=slow
 @test "a signal ends the wait for one device, though the other has long been home" {
 	vf_of_vfio
 	none "$PCI/0000:00:05.1/iommu_group"

@@ -44,6 +44,7 @@ nodes_of_nvme() {
 		getdents64:EIO "/proc/$holder/task" bash -c "$release"
 }
 
+# bats test_tags=slow
 @test "what is below a device that a process holds" {
 	local dir n
 	nodes_of_nvme 1:7
@@ -94,6 +95,7 @@ vfio-bind: hint: end that use first; --force takes it all the same" release -n 0
 		readlinkat:EIO "/proc/$holder/fd" vfio-bind list -nro HOLDER 00:05.2
 }
 
+# bats test_tags=slow
 @test "an export of a disk" {
 	local config=/sys/kernel/config dir
 	folder $config/nvmet/subsystems/a/namespaces/1
@@ -175,6 +177,7 @@ ends_when() {
 	rm $node
 }
 
+# bats test_tags=slow
 @test "the ACL of a node that is given to somebody" {
 	: >/dev/vfio/devices/vfio0
 	mount --bind /dev/full /dev/vfio/devices/vfio0
