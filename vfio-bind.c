@@ -380,8 +380,7 @@ static int run_list(void)
 	arg_list.group = arg_group;
 	if (list_print(&devices, &arg_list, &e) < 0)
 		fail(NULL, &e);
-	/* The list comes first. Of it, an earlier part may be lost: stdio goes on then.
-	 */
+	/* The list comes first. An earlier part of it may be lost: stdio goes on. */
 	errno = EIO;
 	if (fflush(stdout) != 0 || ferror(stdout))
 		list_error = errno;

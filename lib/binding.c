@@ -299,10 +299,10 @@ static int bind(const struct device *dev, const struct step *step,
 	_cleanup_close_ int lock = -1;
 	int err;
 
-	/* Members of one IOMMU group in turn: if VFIO gets two at once, Linux 6.1 makes
-	 * two VFIO groups, warns, and never frees one of them (vfio_create_group). */
 	if (driver_is_vfio(step->driver) && !group && sysfs_check_read(e) < 0)
 		return -EIO;
+	/* Members of one IOMMU group in turn: if VFIO gets two at once, Linux 6.1 makes
+	 * two VFIO groups, warns, and never frees one of them (vfio_create_group). */
 	if (group && (lock = record_open_group_lock(group, e)) < 0)
 		return -ENOLCK;
 	err = write_bind(dev, step, lock, &mine);

@@ -131,20 +131,17 @@ static int add_lines(struct table *table, const char *path,
 static int loop_number(const char *path, dev_t *number)
 {
 	_cleanup_free_ char *node = format("/dev/%s", strrchr(path, '/') + 1);
-	_cleanup_close_ int fd = open(node, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	_cleanup_close_ int fd = -1;
 	struct loop_info64 info;
-	struct stat st;
 	dev_t own;
-	int err;
+	int err = sysfs_number(path, &own);
 
 	*number = 0;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	err = sysfs_number(path, &own);
 	if (err < 0)
 		return err;
-	if (!S_ISBLK(st.st_mode) || st.st_rdev != own) /* in a /dev of its own */
-		return -ENXIO;
+	fd = sysfs_open_node(node, O_RDONLY | O_NONBLOCK, S_IFBLK, own);
+	if (fd < 0)
+		return fd;
 	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
 		return errno == ENXIO ? 0 : -errno;
 	*number = info.lo_rdevice; /* of the kernel's making, which is ours */

@@ -329,6 +329,21 @@ int sysfs_number(const char *dir, dev_t *number)
 	return 0;
 }
 
+int sysfs_open_node(const char *path, int flags, mode_t type, dev_t number)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
+	struct stat st;
+
+	if (err == 0 && fstat(fd, &st) < 0)
+		err = -errno;
+	else if (err == 0 && ((st.st_mode & S_IFMT) != type || st.st_rdev != number))
+		err = -ENXIO;
+	if (err < 0 && fd >= 0)
+		close(fd);
+	return err < 0 ? err : fd;
+}
+
 bool sysfs_has(const char *dir, const char *entry)
 {
 	_cleanup_free_ char *path = format("%s/%s", dir, entry);

@@ -86,6 +86,10 @@ bool sysfs_is_writable(const char *dir, const char *attr);
  * -errno; EBADMSG: it is no number. */
 _must_check_ int sysfs_number(const char *dir, dev_t *number);
 
+/* Open the node of that type (S_IFCHR, S_IFBLK) and number: in a /dev of its own anything
+ * can be at @path. Returns its fd, or -errno; ENXIO: it is another one. */
+_must_check_ int sysfs_open_node(const char *path, int flags, mode_t type, dev_t number);
+
 bool sysfs_has(const char *dir, const char *entry);
 
 /* The directory's entries that begin with @prefix, sorted; those that could be read. */

@@ -109,12 +109,6 @@ void vfio_nodes_clear(struct vfio_nodes *nodes)
 	*nodes = (struct vfio_nodes){0};
 }
 
-/* Is it the node of that number? In a /dev of its own anything can be there. */
-static bool is_node(const struct stat *st, dev_t number)
-{
-	return S_ISCHR(st->st_mode) && st->st_rdev == number;
-}
-
 /* Returns @path, if it is the node of that number, or cannot be looked at, or NULL. */
 static const char *node_at(const char *path, dev_t number)
 {
@@ -123,7 +117,7 @@ static const char *node_at(const char *path, dev_t number)
 	if (!path)
 		return NULL;
 	if (stat(path, &st) == 0)
-		return is_node(&st, number) ? path : NULL;
+		return S_ISCHR(st.st_mode) && st.st_rdev == number ? path : NULL;
 	sysfs_note_unread(path);
 	return errno == ENOENT ? NULL : path;
 }
@@ -187,27 +181,11 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
 	return error_hint(e, "it is free when that process closes it or ends");
 }
 
-/* Open the node of that number. Returns its fd or -errno; ENXIO: it is another one. */
-static int open_node(const char *path, int flags, dev_t number)
-{
-	int fd = open(path, flags | O_CLOEXEC);
-	int err = fd < 0 ? -errno : 0;
-	struct stat st;
-
-	if (err == 0 && fstat(fd, &st) < 0)
-		err = -errno;
-	else if (err == 0 && !is_node(&st, number))
-		err = -ENXIO;
-	if (err < 0 && fd >= 0)
-		close(fd);
-	return err < 0 ? err : fd;
-}
-
 /* Once. Returns 0 with *@guard, or -errno as open_group(). */
 static int try_group(const struct vfio_nodes *nodes, int *guard)
 {
-	int fd = open_node(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY,
-			   nodes->group_number);
+	int fd = sysfs_open_node(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY, S_IFCHR,
+				 nodes->group_number);
 
 	*guard = fd < 0 ? -1 : fd;
 	if (fd < 0 && !sysfs_has(GROUPS, strrchr(nodes->group, '/') + 1))
@@ -360,7 +338,8 @@ static int open_by_group(const struct device *dev, const struct vfio_nodes *node
 static int open_by_cdev(const struct vfio_nodes *nodes, int *iommufd, struct error *e)
 {
 	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind)};
-	int fd = open_node(nodes->cdev, O_RDWR | O_NOCTTY, nodes->cdev_number);
+	int fd = sysfs_open_node(nodes->cdev, O_RDWR | O_NOCTTY, S_IFCHR,
+				 nodes->cdev_number);
 
 	if (fd < 0) {
 		errno = -fd;
