@@ -10,6 +10,8 @@ FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 BUILD ?= build
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
+# Each function of a library is looked up once: else each worker, a fork, does it anew.
+override LDFLAGS += -Wl,-z,now
 LIBRARIES := libkmod libmnl libudev smartcols
 override CFLAGS += -std=gnu17 -Wall -Wextra
 override CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"'

@@ -7,7 +7,6 @@
 #include <libgen.h>
 #include <limits.h>
 #include <net/if.h>
-#include <regex.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -27,31 +26,51 @@ static void clear(struct search *search)
 
 /* --- spellings ------------------------------------------------------------------- */
 
+#define HEX "0123456789abcdefABCDEF"
+
+/* The numbers of a PCI address: how many of which digits, and what may stand behind them;
+ * as the kernel writes it, the first. */
+static const struct number {
+	size_t least, most;
+	const char *digits, *ends;
+} pci_numbers[] = {
+	{4, 8, HEX, ":_"},	/* domain */
+	{2, 2, HEX, ":_"},	/* bus */
+	{2, 2, HEX, "._"},	/* device */
+	{1, 1, "01234567", ""}, /* function */
+};
+
+/* How many digits has the number that @text begins with? 0: it begins with none such. */
+static size_t count_digits(const struct number *number, const char *text)
+{
+	size_t n = strspn(text, number->digits);
+	size_t ends = text[n] ? strspn(&text[n], number->ends) : !*number->ends;
+
+	return n >= number->least && n <= number->most && ends ? n : 0;
+}
+
 /* The PCI address that @text spells, as "pci/0000:00:1f.2"; NULL: it spells none. In
  * upper case, and without a domain, which is 0000 then, as lspci has it; behind "pci", as
- * udev
- * ("pci-0000:00:1f.2"), the kernel ("pci:...") and libvirt ("pci_0000_00_1f_2") have it.
- */
+ * udev ("pci-0000:00:1f.2"), the kernel ("pci:...") and libvirt ("pci_0000_00_1f_2") have
+ * it. Of many devices each is asked for: a regex would take as long as all the rest. */
 static char *pci_address(const char *text)
 {
-	static const char pattern[] =
-		"^(pci[/:_-])?(([0-9a-f]{4,8})[:_])?([0-9a-f]{2})[:_]([0-9a-f]{2})[._]"
-		"([0-7])$";
-	regmatch_t part[7];
-	regex_t regex;
-	bool matches;
-	char *address;
+	char *address = copy("pci/");
 
-	if (regcomp(&regex, pattern, REG_EXTENDED | REG_ICASE) != 0)
-		abort();
-	matches = regexec(&regex, text, ARRAY_SIZE(part), part, 0) == 0;
-	regfree(&regex);
-	if (!matches)
-		return NULL;
-	address = format("pci/%.*s:%.2s:%.2s.%c",
-			 part[3].rm_so < 0 ? 4 : (int)(part[3].rm_eo - part[3].rm_so),
-			 part[3].rm_so < 0 ? "0000" : text + part[3].rm_so,
-			 text + part[4].rm_so, text + part[5].rm_so, text[part[6].rm_so]);
+	if (strncasecmp(text, "pci", 3) == 0 && text[3] && strchr("/:_-", text[3]))
+		text += 4;
+	for (size_t i = 0; i < ARRAY_SIZE(pci_numbers); i++) {
+		const struct number *number = &pci_numbers[i];
+		size_t n = count_digits(number, text);
+
+		if (!n && i > 0) {
+			free(address);
+			return NULL;
+		}
+		append(&address, "", "%.*s%.1s", n ? (int)n : 4, n ? text : "0000",
+		       number->ends);
+		text += n ? n + 1 : 0;
+	}
 	for (char *c = address; *c; c++)
 		*c = tolower((unsigned char)*c);
 	return address;
