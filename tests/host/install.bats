@@ -11,6 +11,7 @@ install_below() {
 	make -s -C "$HERE" -o all install BUILD="${REAL%/*}" DESTDIR="$1" "${@:2}"
 }
 
+# bats test_tags=slow
 @test "make install" {
 	local folder=$BATS_TEST_TMPDIR/usr usr_local=$BATS_TEST_TMPDIR/local/usr/local
 

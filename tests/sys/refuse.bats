@@ -106,6 +106,7 @@ vfio-bind: hint: try again when that process has ended; do not kill it" pin -t 0
 	expect 1 "vfio-bind: 0000:00:10.0: /run/vfio-bind is not a directory that only root can write" pin 00:10.0
 }
 
+# bats test_tags=slow
 @test "whoever has a lock is known where /run is an overlay, too" {
 	local run=/run/overlay lock=/run/vfio-bind/lock/pci:0000:00
 	changing

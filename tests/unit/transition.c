@@ -42,7 +42,8 @@ static const char *const names[] = {NULL, "none", "e1000e", "vfio-pci",
 struct world {
 	int driver, flag;
 	int origin_driver, origin_flag;
-	char record[256]; /* "": there is none */
+	char record[256]; /* "": there is none; with nothing behind it: worlds are
+			   * compared as memory */
 	bool faulted;	  /* something has happened to a command */
 };
 
@@ -215,7 +216,7 @@ int __wrap_record_write(const struct device *dev, const struct record *record,
 	(void)dev;
 	if (point() < 0)
 		return error_set(e, STATUS_FAILED, "cannot write the record");
-	snprintf(world.record, sizeof(world.record), "%s", text);
+	strncpy(world.record, text, sizeof(world.record) - 1);
 	return 0;
 }
 
@@ -225,7 +226,7 @@ int __wrap_record_remove(const struct device *dev, struct error *e)
 	(void)dev;
 	if (point() < 0)
 		return error_set(e, STATUS_FAILED, "cannot remove the record");
-	*world.record = '\0';
+	memset(world.record, 0, sizeof(world.record));
 	return 0;
 }
 
@@ -512,8 +513,10 @@ static struct visit {
 	size_t from; /* the one before; of the first: itself */
 	int commands;
 	struct deed how;
+	size_t next; /* another one of the same bucket: its number + 1, or 0 */
 } visits[8192];
 static size_t n_visits, n_runs, n_worlds;
+static size_t buckets[4096]; /* by what the world is: the last one's number + 1, or 0 */
 
 static void tell_story(size_t visit)
 {
@@ -522,16 +525,28 @@ static void tell_story(size_t visit)
 	complain("%s;", deed_text(&visits[visit].how));
 }
 
+static size_t *bucket_of(const struct world *w)
+{
+	size_t hash = (w->driver * N_NAMES + w->flag) * 2 + w->faulted;
+
+	for (const char *c = w->record; *c; c++)
+		hash = hash * 31 + *c;
+	return &buckets[hash % ARRAY_SIZE(buckets)];
+}
+
 /* The world is what came of @how. Returns whether it had not been met. */
 static bool visit(size_t from, int commands)
 {
-	for (size_t i = 0; i < n_visits; i++) {
-		if (memcmp(&visits[i].world, &world, sizeof(world)) == 0)
+	size_t *bucket = bucket_of(&world);
+
+	for (size_t i = *bucket; i; i = visits[i - 1].next) {
+		if (memcmp(&visits[i - 1].world, &world, sizeof(world)) == 0)
 			return false;
 	}
 	if (n_visits == ARRAY_SIZE(visits))
 		abort();
-	visits[n_visits++] = (struct visit){world, from, commands, how};
+	visits[n_visits++] = (struct visit){world, from, commands, how, *bucket};
+	*bucket = n_visits;
 	n_worlds++;
 	return true;
 }
@@ -626,6 +641,7 @@ static void walk_from(int driver, int flag)
 	world.driver = world.origin_driver = driver;
 	world.flag = world.origin_flag = flag;
 	n_visits = 0;
+	memset(buckets, 0, sizeof(buckets));
 	how = (struct deed){0};
 	snprintf(origin, sizeof(origin), "from %s, flagged for %s%s%s%s",
 		 names[driver] ?: "-", names[flag] ?: "-",
