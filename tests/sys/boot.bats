@@ -147,14 +147,19 @@ $MAC_PIN" ]]
 	driver 0000:00:10.0 vfio-pci
 	attribute "$NVME/driver_override" vfio-pci
 	expect 0 "" release --all
+	# With one that is not believed neither.
+	record pci:0000:00:10.0 "$NVME" "driver nvme" "given pci-stub"
+	expect 0 "" release --all
 	flagged "$NVME" vfio-pci
 	expect 0 "rm $RULES
 echo 0000:00:10.0 > $DRIVERS/vfio-pci/unbind
 echo > $NVME/driver_override
 echo 0000:00:10.0 > /sys/bus/pci/drivers_probe" release --all --boot -n
+	# What another tool has taken since is not vfio-bind's to release.
+	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "driver nvme" "given pci-stub"
 	driver 0000:00:10.0 ""
 	vfio_bind release --all --boot
-	[[ $output == "$RENEW"* ]]
+	[[ $output == "$RENEW"* && $output != *05.2* && ! -e /run/vfio-bind/record/pci:0000:00:05.2 ]]
 	no_file
 	flagged "$NVME" ''
 
@@ -179,6 +184,9 @@ vfio-bind: hint: --force pins it all the same, which helps once that driver is a
 vfio-bind: hint: --force pins it all the same, which helps once that driver is a module" pin --boot 00:10.0 auto
 	no_file
 	flagged "$NVME" "(null)"
+	# The driver that it is pinned to may have it.
+	vfio_bind pin --boot -n 00:10.0 nvme
+	[[ $status == 0 && $output == "echo nvme > $NVME/driver_override"* ]]
 	module pci vfio-pci vfio_pci
 	expect 0 "$RENEW" pin --boot --force 00:10.0 auto
 	file_is "$ONE"
@@ -413,6 +421,7 @@ $ONE
 END" pin --boot -n 00:10.0 auto
 	no_file
 	flagged "$NVME" ''
+	[[ ! -e /run/vfio-bind ]]
 	sh <<<"$output"
 	file_is "$ONE"
 	flagged "$NVME" vfio-pci

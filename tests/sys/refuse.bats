@@ -96,6 +96,7 @@ vfio-bind: hint: it is free when that process closes it or ends" handoff -n -t 0
 	hold /run/vfio-bind/lock/pci:0000:00:10.0 flock -F /run/vfio-bind/lock/pci:0000:00:10.0
 	expect 3 "vfio-bind: 0000:00:10.0: timed out: locked by sleep (pid $holder)
 vfio-bind: hint: try again when that process has ended; do not kill it" pin -t 0.01 00:10.0
+	expect 0 "" list -nro LEASE 00:10.0 # it has no COMMAND
 	let_go
 	expect 0 "" pin -t 60 00:10.0
 

@@ -45,6 +45,16 @@ echo 1 > $NVME/reset" handoff -n nvme0n1
 	expect 0 "echo vfio-pci > $NVME/driver_override
 echo 1 > $NVME/reset" handoff -n nvme0n1
 
+	promise "a dry run does not wait for a udev that is there"
+	is 0000:00:10.0 nvme vfio-pci
+	mkdir -p /run/udev
+	: >/run/udev/control
+	expect 0 "echo 0000:00:10.0 > $DRIVERS/nvme/unbind
+echo 0000:00:10.0 > $DRIVERS/vfio-pci/bind
+echo 1 > $NVME/reset" handoff -n nvme0n1
+	rm /run/udev/control
+	is 0000:00:10.0 vfio-pci ''
+
 	promise "handoff to another driver, and to none"
 	expect 0 "echo none > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/unbind
