@@ -29,6 +29,9 @@ nodes_of_nvme() {
 	none "$NVME/nvme"
 }
 
+# hex TEXT: its bytes, as strace has them.
+hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }
+
 @test "a process, or its threads" {
 	promise "a thread with descriptors of its own"
 	nodes_of_nvme 1:7
@@ -93,6 +96,23 @@ vfio-bind: hint: end that use first; --force takes it all the same" release -n 0
 	expect 0 "" list -nro HOLDER 00:05.2
 	unless_seen 3 "cannot tell who has it open: /proc/$holder/fd: Input/output error" \
 		readlinkat:EIO "/proc/$holder/fd" vfio-bind list -nro HOLDER 00:05.2
+
+	# As Linux 6.18 tells of the device that a VFIO user has.
+	local device fd text link='anon_inode:[vfio-device]'
+	for fd in "/proc/$holder/fd/"*; do [[ $(readlink "$fd") != anon_inode:* ]] || break; done
+	for device in 05.2 05.1; do
+		text=$'pos:\t0\nvfio-device-syspath: '$PCI/0000:00:$device$'\n'
+		run -0 strace -qqqf -o "$MADE_UP/trace" -e trace=readlinkat,read \
+			-P "/proc/$holder/fd" -P "/proc/$holder/fdinfo/${fd##*/}" \
+			-e inject=readlinkat:retval=${#link}:poke_exit=@arg3="$(hex "$link")" \
+			-e inject=read:retval=${#text}:poke_exit=@arg2="$(hex "$text")" \
+			vfio-bind list -nro HOLDER 00:05.2
+		[[ $(grep -c INJECTED "$MADE_UP/trace") -gt 1 ]]
+		case $device in
+		05.1) [[ ! $output ]] ;;
+		05.2) [[ $output == "tail\\x20(pid\\x20$holder)" ]] ;;
+		esac
+	done
 }
 
 # bats test_tags=slow
