@@ -184,6 +184,17 @@ vfio-bind: hint: --force pins it all the same, which helps once that driver is a
 vfio-bind: hint: --force pins it all the same, which helps once that driver is a module" pin --boot 00:10.0 auto
 	no_file
 	flagged "$NVME" "(null)"
+	# Nor has it another one now, or none.
+	record pci:0000:00:10.0 "$NVME" "driver nvme" "given vfio-pci" "given none"
+	attribute "$NVME/driver_override" none
+	for driver in vfio-pci ''; do
+		driver 0000:00:10.0 "$driver"
+		vfio_bind pin --boot -n 00:10.0 auto
+		[[ $status == 3 && $output == *"its driver nvme is built into the kernel"* ]]
+	done
+	driver 0000:00:10.0 nvme
+	rm -r /run/vfio-bind
+	attribute "$NVME/driver_override" "(null)"
 	# The driver that it is pinned to may have it.
 	vfio_bind pin --boot -n 00:10.0 nvme
 	[[ $status == 0 && $output == "echo nvme > $NVME/driver_override"* ]]

@@ -157,6 +157,23 @@ chmod 0600 /dev/vfio/10" --owner=4711
 	expect 0 "" list -rno OWNER nvme0n1
 }
 
+@test "a node that was given when something fails is as it was" {
+	local node=/dev/vfio/devices/vfio0 terminal
+	exec 9<>/dev/ptmx
+	for terminal in /dev/pts/[0-9]*; do :; done
+	attribute "$PCI/0000:00:05.2/vfio-dev/vfio0/dev" "$((0x$(stat -c %t "$terminal"))):$((0x$(stat -c %T "$terminal")))"
+	chmod 640 "$terminal"
+	: >$node
+	mount --bind "$terminal" $node
+	run -1 traced -qqqf -o "$MADE_UP/trace" -e trace=newfstatat -P /dev/iommu \
+		-e inject=newfstatat:error=EIO vfio-bind handoff -v --reset=never --mode=0666 00:05.2
+	echo "$output"
+	[[ $output == *"chmod 0666 $node"* && $(stat -c %a $node) == 640 ]]
+	umount $node
+	rm $node
+	exec 9>&-
+}
+
 @test "what only has the name of a node is no node" {
 	local node=/dev/vfio/devices/vfio0
 	: >$node

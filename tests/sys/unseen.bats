@@ -286,6 +286,18 @@ maps() {
 	[[ $status == 0 && $output == "node-user\\x20(pid\\x20$holder)" ]]
 }
 
+@test "a process that has just ended, or what no server tells any more, is nobody" {
+	local call
+	nodes_of_nvme 1:7
+	hold /dev/full
+	for call in "openat:ESRCH /proc/$holder" "openat:ENOENT /proc/$holder/comm" \
+		"statx:ESTALE /proc/$holder/fd" "statx:ENOTCONN /proc/$holder/fd"; do
+		# shellcheck disable=SC2086 # two words
+		unless_seen 0 "" $call vfio-bind list -nro HOLDER 00:10.0
+		[[ ! $output ]]
+	done
+}
+
 # bats test_tags=slow
 @test "a process that takes too long is named" {
 	nodes_of_nvme 1:7
