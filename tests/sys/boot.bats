@@ -240,6 +240,9 @@ vfio-bind: hint: end that use first; --force takes it all the same" pin --boot 0
 		expect 3 "vfio-bind: $name: no udev rule can name it: platform/$name, for none" \
 			pin --boot "$name"
 	done
+	folder '/sys/bus/pci/drivers/a"b'
+	expect 3 "vfio-bind: 0000:00:10.0: no udev rule can name it: pci/0000:00:10.0, for a\"b" \
+		pin --boot 00:10.0 'a"b'
 	no_file
 
 	promise "driverctl has it, too"

@@ -169,6 +169,19 @@ chmod 0600 /dev/vfio/10" --owner=4711
 		-e inject=newfstatat:error=EIO vfio-bind handoff -v --reset=never --mode=0666 00:05.2
 	echo "$output"
 	[[ $output == *"chmod 0666 $node"* && $(stat -c %a $node) == 640 ]]
+
+	# The device is unplugged when all steps are made.
+	local pid status=0
+	traced -qqqf -o "$MADE_UP/trace" -e trace=chmod -e inject=chmod:signal=STOP:when=2 \
+		vfio-bind handoff --reset=never --mode=0666 00:05.2 >"$MADE_UP/output" 2>&1 3>&- 9>&- &
+	until grep -qs 'stopped by' "$MADE_UP/trace"; do kill -0 $!; done
+	none "$PCI/0000:00:05.2"
+	read -r pid _ <"$MADE_UP/trace"
+	kill -CONT "$pid"
+	wait $! || status=$?
+	cat "$MADE_UP/output"
+	[[ $status == 4 && $(<"$MADE_UP/output") == "vfio-bind: 0000:00:05.2: the device is gone; it was unplugged" ]]
+	[[ $(stat -c %a $node) == 640 ]]
 	umount $node
 	rm $node
 	exec 9>&-

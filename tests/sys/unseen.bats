@@ -127,6 +127,11 @@ vfio-bind: hint: end that use first; --force takes it all the same" release -n 0
 		getdents64:EIO "$dir" vfio-bind handoff -n 00:10.0 none
 }
 
+@test "a kernel without swap" {
+	unless_seen 0 "echo none > $PCI/0000:00:1f.2/driver_override" \
+		openat:ENOENT /proc/swaps vfio-bind handoff -n 00:1f.2 none
+}
+
 @test "what is below a loop device, whose node is another one's" {
 	folder /sys/devices/virtual/block/loop0/loop
 	attribute /sys/devices/virtual/block/loop0/loop/backing_file /dev/nvme0n1

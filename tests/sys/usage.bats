@@ -258,6 +258,19 @@ vfio-bind: hint: end that use first; --force takes it all the same"
 	done
 }
 
+@test "a disk whose node is not there, or another one's: who has it is not known" {
+	local why unknown="vfio-bind: 0000:00:10.0: cannot tell whether it is in use: nvme0n1"
+	attribute "$NVME/nvme/nvme0/nvme0n1/size" 8
+	for why in "No such file or directory" "Block device required"; do
+		expect 3 "$unknown: $why
+vfio-bind: hint: --force takes it all the same" handoff -n 00:10.0 none
+		: >/dev/nvme0n1
+		mount --bind /dev/full /dev/nvme0n1
+	done
+	umount -l /dev/nvme0n1 /dev/nvme0n1
+	rm /dev/nvme0n1
+}
+
 @test "a disk that is swapped on" {
 	if ! mknod /dev/vb-swap b 1023 1; then skip "no node can be made here"; fi
 	changing
