@@ -659,6 +659,19 @@ vfio-bind: COMMAND ended with status 3"
 	[[ -e $RECORD && $(<"$NVME/driver_override") == nvme ]]
 }
 
+# bats test_tags=slow
+@test "the release at the end has a time of its own, though COMMAND has taken longer" {
+	attribute "$NVME/driver_override" nvme
+	record pci:0000:00:10.0 "$NVME" "driver_override none" "given nvme"
+	echo 1:7 >"$NVME/nvme/nvme0/dev"
+	mkdir -p /run/udev
+	: >/run/udev/queue # the node may be open for a moment more
+	vfio_bind handoff -t 2 00:10.0 nvme -- sh -c "sleep 2; ${LEAVING/600/0.5}"
+	rm /run/udev/queue
+	echo "$output"
+	[[ $output == *"cannot unbind from nvme: the kernel left it bound;"* ]]
+}
+
 # waited_for: somebody waits for the lock.
 waited_for() {
 	awk -v "inode=$(stat -c %i "$LOCK")" \

@@ -217,7 +217,7 @@ $said" list -nro DEVICE,OVERRIDE 00:10.0
 
 	promise "the driver it goes back to, as the record has it; one of another device is none"
 	record pci:0000:00:05.2 "$PCI/0000:00:05.2" "driver nvme" "given vfio-pci"
-	shows "vfio-pci nvme" -rno DRIVER,HOST 00:05.2
+	shows "vfio-pci nvme" -rno DRIVER,HOST,LEASE 00:05.2 # which nobody has locked yet
 	echo "incarnation 1
 driver nvme
 given vfio-pci" >/run/vfio-bind/record/pci:0000:00:05.2
