@@ -158,33 +158,42 @@ chmod 0600 /dev/vfio/10" --owner=4711
 }
 
 @test "a node that was given when something fails is as it was" {
-	local node=/dev/vfio/devices/vfio0 terminal
-	exec 9<>/dev/ptmx
-	for terminal in /dev/pts/[0-9]*; do :; done
-	attribute "$PCI/0000:00:05.2/vfio-dev/vfio0/dev" "$((0x$(stat -c %t "$terminal"))):$((0x$(stat -c %T "$terminal")))"
-	chmod 640 "$terminal"
-	: >$node
-	mount --bind "$terminal" $node
+	local node=/dev/vfio/devices/vfio0 group=/dev/vfio/9 pid
+	if ! mknod -m 640 $node c 1 7; then skip "no node can be made here"; fi
+
+	promise "the device's own"
 	run -1 traced -qqqf -o "$MADE_UP/trace" -e trace=newfstatat -P /dev/iommu \
 		-e inject=newfstatat:error=EIO vfio-bind handoff -v --reset=never --mode=0666 00:05.2
 	echo "$output"
 	[[ $output == *"chmod 0666 $node"* && $(stat -c %a $node) == 640 ]]
 
-	# The device is unplugged when all steps are made.
-	local pid status=0
+	promise "that, and the device is unplugged when all steps are made"
 	traced -qqqf -o "$MADE_UP/trace" -e trace=chmod -e inject=chmod:signal=STOP:when=2 \
-		vfio-bind handoff --reset=never --mode=0666 00:05.2 >"$MADE_UP/output" 2>&1 3>&- 9>&- &
+		vfio-bind handoff --reset=never --mode=0666 00:05.2 >"$MADE_UP/output" 2>&1 3>&- &
 	until grep -qs 'stopped by' "$MADE_UP/trace"; do kill -0 $!; done
 	none "$PCI/0000:00:05.2"
 	read -r pid _ <"$MADE_UP/trace"
 	kill -CONT "$pid"
+	status=0
 	wait $! || status=$?
 	cat "$MADE_UP/output"
 	[[ $status == 4 && $(<"$MADE_UP/output") == "vfio-bind: 0000:00:05.2: the device is gone; it was unplugged" ]]
 	[[ $(stat -c %a $node) == 640 ]]
-	umount $node
+
+	promise "its group's, as the device's own one is another one's"
+	folder /sys/class/vfio/9
+	attribute /sys/class/vfio/9/dev 1:7
+	mknod -m 640 $group c 1 7
 	rm $node
-	exec 9>&-
+	mknod $node c 1 3
+	# As VFIO_GROUP_GET_STATUS tells of a viable one.
+	run -1 traced -qqqf -o "$MADE_UP/trace" -e trace=ioctl -P $group \
+		-e inject=ioctl:retval=0:poke_exit=@arg3=0800000001000000 \
+		vfio-bind handoff -v --reset=never --mode=0666 00:05.2
+	echo "$output"
+	[[ $output == *"chmod 0666 $group"*"$node is the node of another device"* ]]
+	[[ $(stat -c %a $group) == 640 ]]
+	rm $node $group
 }
 
 @test "what only has the name of a node is no node" {
