@@ -122,6 +122,10 @@ vfio-bind: hint: handoff --force does it all the same"
 	expect 0 "echo e1000e > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/unbind
 echo 0000:00:10.0 > $DRIVERS/e1000e/bind" handoff -nf nvme0n1 e1000e
+	# It has it already.
+	driver 0000:00:10.0 e1000e
+	expect 0 "echo e1000e > $NVME/driver_override" handoff -n nvme0n1 e1000e
+	driver 0000:00:10.0 nvme
 	# For all hardware, as they do not say for which.
 	expect 0 "modprobe uio_pci_generic
 echo uio-pci-generic > $NVME/driver_override" pin -n nvme0n1 uio-pci-generic

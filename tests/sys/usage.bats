@@ -119,6 +119,14 @@ vfio-bind: hint: --force takes it all the same"
 		expect 3 "vfio-bind: 0000:00:1f.2: cannot tell what is exported: $namespace/device_path: No such file or directory
 vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
 	done
+	# And one that a USB gadget has.
+	namespace=/sys/kernel/config/usb_gadget/g/functions/mass_storage.a/lun.0
+	none /sys/kernel/config/nvmet
+	folder $namespace
+	echo "$path" >$namespace/file
+	expect 3 "vfio-bind: 0000:00:1f.2: cannot tell what is exported: $namespace/file: No such file or directory
+vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
+	none /sys/kernel/config/usb_gadget
 	rm -r "/dev/vb  Size: "
 
 	promise "a multipath disk, by each controller"
