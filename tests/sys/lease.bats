@@ -135,6 +135,13 @@ teardown() {
 		env PATH="$MADE_UP/a/folder:$MADE_UP/b" "$REAL" handoff -n 00:10.0 none -- tool 2>"$MADE_UP/output" || status=$?
 	((status == 126))
 	[[ $(<"$MADE_UP/output") == "vfio-bind: tool: cannot run it: Input/output error: nothing was touched" ]]
+	# Where a server is gone it is not.
+	local error
+	for error in ESTALE ENODEV ETIMEDOUT; do
+		strace -qqq -o "$MADE_UP/trace" -P "$MADE_UP/a/folder/tool" \
+			-e trace=newfstatat -e inject=newfstatat:error=$error \
+			env PATH="$MADE_UP/a/folder:$MADE_UP/b" "$REAL" handoff -n 00:10.0 none -- tool >"$MADE_UP/output"
+	done
 
 	promise "it passes this look, and cannot be run all the same: the device is home then"
 	changing

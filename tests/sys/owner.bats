@@ -115,6 +115,11 @@ chmod 0660 /dev/vfio/10" --owner=:root
 	[[ $output == *"warning: /dev/vfio/vfio is root:root 0660: 4711:root cannot use /dev/vfio/10"* ]]
 	gives "chown 0 /dev/vfio/10
 chmod 0600 /dev/vfio/10" --owner=0
+	# His own groups do.
+	if chgrp "$(id -g nobody)" /dev/vfio/vfio; then
+		gives "chown nobody /dev/vfio/10
+chmod 0600 /dev/vfio/10" --owner=nobody
+	fi
 	chmod 666 /dev/vfio/vfio
 	gives "chown 4711 /dev/vfio/10
 chmod 0600 /dev/vfio/10" --owner=4711

@@ -291,6 +291,24 @@ maps() {
 	[[ $status == 0 && $output == "node-user\\x20(pid\\x20$holder)" ]]
 }
 
+@test "what is mapped is known by its file system, too, and not by its inode alone" {
+	local other node=$MADE_UP/a/node file=$MADE_UP/b/file
+	mkdir -p "$MADE_UP"/{a,b}
+	mount -t tmpfs vb "$MADE_UP/a"
+	mount -t tmpfs vb "$MADE_UP/b"
+	if ! mknod "$node" c 1 5; then skip "no node can be made here"; fi
+	: >"$file"
+	[[ $(stat -c %i "$node") == "$(stat -c %i "$file")" ]]
+	nodes_of_nvme 1:5
+	maps "$file"
+	other=$holder
+	maps "$node"
+	expect 0 "node-user\\x20(pid\\x20$holder)" list -nro HOLDER 00:10.0
+	kill "$other"
+	let_go
+	umount "$MADE_UP"/{a,b}
+}
+
 @test "a process that has just ended, or what no server tells any more, is nobody" {
 	local call
 	nodes_of_nvme 1:7
