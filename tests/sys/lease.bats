@@ -197,6 +197,12 @@ vfio-bind: COMMAND ended with status 7" ]]
 	vfio_bind handoff 00:10.0 none -- sh -c 'rm /run/vfio-bind/record/*; kill -TERM $$'
 	((status == 125))
 	[[ $output == *"vfio-bind: COMMAND was killed by SIGTERM" ]]
+	# The device was unplugged meanwhile.
+	parked
+	expect 125 "vfio-bind: 0000:00:10.0: cannot read driver_override: the device is gone; it was unplugged
+vfio-bind: COMMAND ended with status 0" handoff 00:10.0 none -- rm -r "$NVME"
+	[[ ! -e $RECORD ]]
+	restore
 	# One of the signals that have no name.
 	parked
 	vfio_bind handoff 00:10.0 none -- sh -c 'rm /run/vfio-bind/record/*; kill -36 $$'

@@ -276,10 +276,12 @@ pinned_as_said() {
 	with_group
 	: >/dev/vfio/9
 	mount --bind /dev/full /dev/vfio/9
-	# A child of the command's, that has the name of its workers.
+	# A child of the command's, that has the name of its workers, and a lock that is none of theirs.
+	mkdir -p /run/vfio-bind/lock
+	: >/run/vfio-bind/lock/pci:0000:00:05.1
 	# shellcheck disable=SC2016 # for perl
 	status=0
-	output=$(perl -e 'if (!($pid = fork)) { open my $node, "<", "/dev/full"; close STDOUT; close STDERR; $0 = "vfio-bind"; sleep 600 }
+	output=$(perl -e 'if (!($pid = fork)) { open my $node, "<", "/dev/full"; open my $lock, ">", "$ENV{MADE_UP}/lock"; flock $lock, 2; close STDOUT; close STDERR; $0 = "vfio-bind"; sleep 600 }
 		$| = 1; print "$pid\n"; exec @ARGV' strace -D -qqqf -o /dev/null -e trace=openat -P /dev/vfio/9 \
 		-e inject=openat:error=EBUSY vfio-bind release -n -t 1 00:05.2 2>&1 3>&-) || status=$?
 	[[ $output =~ ^([0-9]+)$'\n' ]]

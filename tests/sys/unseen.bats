@@ -303,8 +303,9 @@ maps() {
 	maps "$file"
 	other=$holder
 	maps "$node"
-	expect 0 "node-user\\x20(pid\\x20$holder)" list -nro HOLDER 00:10.0
+	vfio_bind list -nro HOLDER 00:10.0
 	kill "$other"
+	[[ $status == 0 && $output == "node-user\\x20(pid\\x20$holder)" ]]
 	let_go
 	umount "$MADE_UP"/{a,b}
 }
