@@ -122,8 +122,7 @@ static void load_home_driver(const struct job *job)
 	_cleanup_free_ char *there = NULL;
 	struct error ignored; /* if the load fails, so does the bind */
 
-	if (job->request->command != COMMAND_RELEASE ||
-	    binding_equal(&job->from, &job->to) || !driver)
+	if (job->request->command != COMMAND_RELEASE || !driver)
 		return;
 	if (!any && (there = driver_registered(job->dev->bus, driver)))
 		return;
