@@ -136,6 +136,10 @@ $MAC_PIN" ]]
 	expect 0 "$RENEW" release --boot 00:10.0
 	no_file
 	expect 2 "vfio-bind: 00:10.0: the device is gone: it was removed" release --boot 00:10.0
+	echo "$ONE" >$RULES
+	rm -r /run/vfio-bind # as after a boot
+	expect 0 "$RENEW" release --boot 00:10.0
+	no_file
 
 	promise "release --all leaves what is pinned at boot in the file; with --boot it does not"
 	modules
