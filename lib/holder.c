@@ -518,23 +518,27 @@ static int too_long(pid_t pid, struct error *e)
 }
 
 /* Take what the child tells, until it has *@ended. Returns 0 or -1 with @e. */
-static int hear(int child, int64_t deadline, struct holders *holders, bool *ended,
-		struct error *e)
+static int hear(int child, int64_t deadline, int stop, struct holders *holders,
+		bool *ended, struct error *e)
 {
 	int64_t until = now() + LOOK_TIME;
 	pid_t pid = 0; /* that it looks into */
-	struct pollfd pollfd = {.fd = child, .events = POLLIN};
+	struct pollfd fds[] = {{.fd = child, .events = POLLIN},
+			       {.fd = stop, .events = POLLIN}};
 	struct finding finding = {0};
 	int result = 0;
 
 	for (;;) {
 		int64_t left = (until < deadline ? until : deadline) - now();
-		int ready = left > 0 ? poll(&pollfd, 1, (int)(left / MSEC) + 1) : 0;
+		int ready =
+			left > 0 ? poll(fds, ARRAY_SIZE(fds), (int)(left / MSEC) + 1) : 0;
 
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready == 0)
 			return too_long(pid, e);
+		if (fds[1].revents)
+			return error_set(e, STATUS_REFUSED, CANNOT_TELL "interrupted");
 		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
 					 CANNOT_TELL "who looked has ended");
@@ -553,8 +557,8 @@ static int hear(int child, int64_t deadline, struct holders *holders, bool *ende
 	}
 }
 
-int holders_find(const struct file_ids *files, int64_t deadline, struct holders *holders,
-		 struct error *e)
+int holders_find(const struct file_ids *files, int64_t deadline, int stop,
+		 struct holders *holders, struct error *e)
 {
 	bool ended = false;
 	int sockets[2], result;
@@ -573,7 +577,7 @@ int holders_find(const struct file_ids *files, int64_t deadline, struct holders 
 	close(sockets[1]);
 	result = child < 0 ? error_set(e, STATUS_REFUSED, CANNOT_TELL "cannot fork: %s",
 				       strerror(errno))
-			   : hear(sockets[0], deadline, holders, &ended, e);
+			   : hear(sockets[0], deadline, stop, holders, &ended, e);
 	holders->at = now();
 	close(sockets[0]);
 	if (child > 0 && !ended) /* it may be stuck: it is not waited for */

@@ -369,7 +369,7 @@ static int find_holders(struct row *rows, size_t n, const struct selection *sele
 		IGNORE(add_files(&rows[i].dev, &files)); /* its cell shows it */
 		rows[i].holders = holders;
 	}
-	all_seen = holders_find(&files, INT64_MAX, holders, e) == 0 || geteuid() != 0;
+	all_seen = holders_find(&files, INT64_MAX, -1, holders, e) == 0 || geteuid() != 0;
 	for (size_t i = 0; i < n; i++)
 		rows[i].all_seen = all_seen;
 	return all_seen ? 0 : -1;

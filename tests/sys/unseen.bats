@@ -276,3 +276,36 @@ maps() {
 		-e inject=openat:delay_enter=7s:when=1 vfio-bind handoff -n 00:10.0 none
 	[[ $output == *"cannot tell who has it open: it takes too long to look into sleep (pid $holder)"* ]]
 }
+
+# beside_slow COMMAND...: runs it while a look into $holder takes four seconds; sets ms, how long
+# COMMAND took, and output.
+# shellcheck disable=SC2016 # for the inner bash
+beside_slow() {
+	run strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
+		-e inject=openat:delay_enter=4s:when=1 \
+		bash -c 'start=${EPOCHREALTIME/./}; "$@"; echo $((${EPOCHREALTIME/./} - start)) >"$0"' \
+		"$MADE_UP/took" "$@"
+	ms=$(($(<"$MADE_UP/took") / 1000))
+}
+
+# bats test_tags=slow
+@test "a process that takes long to look into keeps nobody: a signal, the deadline" {
+	local ms
+	promise "a signal while the parent looks for all devices"
+	nodes_of_nvme 1:7
+	hold /dev/null
+	beside_slow timeout 1 vfio-bind handoff 00:10.0 none
+	[[ $output == *"interrupted"*": nothing was touched" ]]
+	((ms < 3000))
+
+	promise "the deadline, at which the parent looks who holds what is not done"
+	hold /dev/null
+	mkdir -p /run/vfio-bind/lock
+	chmod -R 700 /run/vfio-bind
+	exec {lock}>/run/vfio-bind/lock/pci:0000:00:05.2
+	flock $lock
+	beside_slow vfio-bind release -t 0.5 00:05.2
+	exec {lock}>&-
+	[[ $output == *"timed out: locked by "* ]]
+	((ms > 1800 && ms < 3000))
+}
