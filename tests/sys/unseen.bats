@@ -135,6 +135,24 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	rm /run/netns/none
 }
 
+@test "what stands on an interface, in a network namespace that only a thread is in" {
+	local net="$PCI/0000:00:1c.0/0000:01:00.0/net/eth1" ready=$MADE_UP/ready task index
+	rm -f "$ready"
+	ip link add eth1 type veth peer name upper 2>/dev/null || skip "this kernel has no veth"
+	IFS=: read -r index _ < <(ip -o link show eth1)
+	attribute "$net/ifindex" "$index"
+	"${REAL%/*}/tools/node-user" threadnet /dev/null "$ready" 3>&- &
+	holder=$!
+	until [[ -e $ready ]]; do kill -0 $holder; done
+	for task in /proc/$holder/task/*; do
+		[[ ${task##*/} == "$holder" ]] || ip link set upper netns "${task##*/}"
+	done
+	expect 3 "vfio-bind: 0000:01:00.0: in use: interface eth1 is below upper in the network namespace of \
+node-user (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n 01:00.0 none
+	ip link del eth1
+}
+
 # ends_when CALL PATH ARGUMENT...: the process ends when this call of vfio-bind for PATH comes, which
 # fails as the kernel lets it fail then.
 ends_when() {
