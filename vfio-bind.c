@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define PROGRAM "vfio-bind"
 
@@ -570,6 +572,50 @@ static bool check_workers(void)
 	return false;
 }
 
+/* --- the time up to the workers ------------------------------------------------- */
+
+static timer_t time_limit;
+
+static void end_in_time(int number)
+{
+	static const char line[] = PROGRAM ": timed out: nothing was touched\n";
+	struct pollfd reader = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	(void)number;
+	if (poll(&reader, 1, 0) > 0)
+		IGNORE(write(STDERR_FILENO, line, strlen(line)));
+	_exit(arg_lease.argv ? STATUS_OF_LEASE : STATUS_REFUSED);
+}
+
+/* Up to the workers nothing is touched, and this process itself can be held up: by a
+ * database of users, a folder of PATH, modprobe.d. */
+static void limit_time(void)
+{
+	const int64_t limit = arg_request.timeout + SEC / 2;
+	const struct itimerspec once = {.it_value = {limit / SEC, limit % SEC}};
+	const struct sigaction action = {.sa_handler = end_in_time};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGVTALRM};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGVTALRM);
+	sigaction(SIGVTALRM, &action, NULL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	if (timer_create(CLOCK_MONOTONIC, &event, &time_limit) == 0)
+		timer_settime(time_limit, 0, &once, NULL);
+}
+
+/* The parent looks at the deadline itself from here on. */
+static void begin_to_wait(void)
+{
+	/* Before the workers are there: each would read it. */
+	if (arg_request.command == COMMAND_HANDOFF && !arg_request.driver &&
+	    arg_request.devices->n > 1)
+		driver_prepare();
+	timer_delete(time_limit);
+	signals = worker_block_signals(&arg_request);
+}
+
 static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_note,
@@ -584,6 +630,7 @@ static int run_changing(void)
 	}
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
+	limit_time();
 	if (arg_lease.argv && (status = find_lease()))
 		return status;
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
@@ -606,7 +653,7 @@ static int run_changing(void)
 		arg_lease.devices = &in_order;
 		arg_request.lease = &arg_lease;
 	}
-	signals = worker_block_signals(&arg_request);
+	begin_to_wait();
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);
