@@ -296,11 +296,20 @@ static void scan_threads(struct scan *scan, int process)
 
 /* --- maps ------------------------------------------------------------------------ */
 
+/* Known by all that the kernel tells of it: an overlay, say, can have two files of one
+ * inode number. */
 struct mapping {
 	unsigned int major, minor; /* of the file system */
 	uint64_t inode;
+	char *path;
 	struct file_id file;
 };
+
+static void mapping_free(struct mapping *mapping)
+{
+	free(mapping->path);
+	free(mapping);
+}
 
 static int compare_mappings(const void *a, const void *b)
 {
@@ -309,7 +318,9 @@ static int compare_mappings(const void *a, const void *b)
 
 	if (m != n)
 		return m < n ? -1 : 1;
-	return (x->inode > y->inode) - (x->inode < y->inode);
+	if (x->inode != y->inode)
+		return x->inode < y->inode ? -1 : 1;
+	return strcmp(x->path, y->path);
 }
 
 /* Find what the process has mapped at @begin to @end. Returns 0 or -errno. */
@@ -328,28 +339,40 @@ static int identify(int process, uint64_t begin, uint64_t end, struct file_id *f
 	return is_no_node(err, process, path) ? 0 : -err;
 }
 
+/* Parse a line of maps. Returns false if no file is mapped there. */
+static bool parse_mapping(const char *line, struct mapping *mapping, uint64_t *begin,
+			  uint64_t *end)
+{
+	int path = 0;
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x %" SCNu64 "%n", begin,
+		   end, &mapping->major, &mapping->minor, &mapping->inode, &path) != 5 ||
+	    mapping->inode == 0)
+		return false;
+	mapping->path = copy(line + path);
+	return true;
+}
+
 static void scan_mapping(struct scan *scan, int process, const char *line)
 {
-	struct mapping *mapping = malloc(sizeof(*mapping)), **known;
+	struct mapping *mapping = calloc(1, sizeof(*mapping)), **known;
 	uint64_t begin, end;
 	int err;
 
 	if (!mapping)
 		abort();
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x %" SCNu64, &begin, &end,
-		   &mapping->major, &mapping->minor, &mapping->inode) != 5 ||
-	    mapping->inode == 0) {
-		free(mapping);
+	if (!parse_mapping(line, mapping, &begin, &end)) {
+		mapping_free(mapping);
 		return;
 	}
 	known = tsearch(mapping, &scan->mapped, compare_mappings);
 	if (!known)
 		abort();
 	if (*known != mapping) {
-		free(mapping);
+		mapping_free(mapping);
 	} else if ((err = identify(process, begin, end, &mapping->file)) < 0) {
 		tdelete(mapping, &scan->mapped, compare_mappings);
-		free(mapping);
+		mapping_free(mapping);
 		cannot_see(scan, "map_files", -err);
 		return;
 	}

@@ -284,6 +284,25 @@ maps() {
 	[[ $status == 0 && $output == "node-user\\x20(pid\\x20$holder)" ]]
 }
 
+@test "what is mapped, of a file system that has another file of the same inode number" {
+	local at=$MADE_UP/twice first
+	nodes_of_nvme 1:5
+	mkdir -p "$at"/{node,file,both}
+	mount -t tmpfs made-up "$at/node"
+	mount -t tmpfs made-up "$at/file"
+	mknod "$at/node/node" c 1 5 2>/dev/null || skip "no node can be made here"
+	cp "$(type -P sleep)" "$at/file"
+	mount -t overlay -o "xino=off,lowerdir=$at/node:$at/file" made-up "$at/both" || skip "no overlay here"
+	"$at/both/sleep" 600 3>&- &
+	first=$!
+	until grep -q "$at/both/sleep" /proc/$first/maps; do kill -0 $first; done
+	maps "$at/both/node"
+	[[ $(awk '$6 ~ "/both/" { print $4, $5 }' /proc/{$first,[1-9]*/task/[1-9]*}/maps | sort -u | wc -l) == 1 ]]
+	expect 0 "node-user\\x20(pid\\x20$holder)" list -nro HOLDER 00:10.0
+	kill $first
+	umount -l "$at"/{both,node,file}
+}
+
 # bats test_tags=slow
 @test "a process that takes too long is named" {
 	nodes_of_nvme 1:7
