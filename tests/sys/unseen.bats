@@ -293,7 +293,7 @@ maps() {
 	mknod "$at/node/node" c 1 5 2>/dev/null || skip "no node can be made here"
 	cp "$(type -P sleep)" "$at/file"
 	mount -t overlay -o "xino=off,lowerdir=$at/node:$at/file" made-up "$at/both" || skip "no overlay here"
-	"$at/both/sleep" 600 3>&- &
+	"$at/both/sleep" 20 3>&- &
 	first=$!
 	until grep -q "$at/both/sleep" /proc/$first/maps; do kill -0 $first; done
 	maps "$at/both/node"
