@@ -21,7 +21,6 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 
 #define CANNOT_TELL "cannot tell who has it open: "
 
@@ -603,12 +602,10 @@ int holders_find(const struct file_ids *files, int64_t deadline, int stop,
 			   : hear(sockets[0], deadline, stop, holders, &ended, e);
 	holders->at = now();
 	close(sockets[0]);
-	if (child > 0 && !ended) /* it may be stuck: it is not waited for */
+	if (child > 0 && !ended)
 		kill(child, SIGKILL);
-	if (child > 0 && ended)
+	if (child > 0) /* it may be stuck beyond any signal: that is not waited for */
 		reap(child);
-	else if (child > 0)
-		waitpid(child, NULL, WNOHANG);
 	return result;
 }
 
