@@ -27,6 +27,7 @@
 #include <stdio_ext.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -504,7 +505,7 @@ static bool end_pins(struct devices *devices)
 	for (size_t i = 0; i < all.n; i++)
 		any |= boot_find(&pins, &all.dev[i]) != NULL;
 	sysfs_listen(&listener);
-	if (boot_remove(&all, arg_request.deadline, &e) < 0) {
+	if (boot_remove(&all, arg_request.deadline, signals, &e) < 0) {
 		fail(NULL, &e);
 		return false;
 	}
@@ -512,6 +513,17 @@ static bool end_pins(struct devices *devices)
 	if (any_unpinned)
 		tell_hint_of_boot();
 	return true;
+}
+
+/* No device is released, as its pin could not be ended: maybe as a signal has come.
+ * Returns the exit status. */
+static int end_before_workers(void)
+{
+	struct signalfd_siginfo info;
+
+	if (worst != STATUS_BROKEN && read(signals, &info, sizeof(info)) == sizeof(info))
+		die_of((int)info.ssi_signo);
+	return worst;
 }
 
 /* Of all: what has a record, and what is pinned at boot. */
@@ -661,7 +673,7 @@ static int run_changing(void)
 		return own_status();
 	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&
 	    !end_pins(&devices))
-		return worst;
+		return end_before_workers();
 	if (!devices.n)
 		return worst;
 	signal_number = worker_run(&arg_request, &listener, signals);
