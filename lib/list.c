@@ -408,6 +408,21 @@ static void close_row(struct row *row)
 	binding_clear(&row->binding);
 }
 
+/* Was it removed since it was found? An operand, which can be @any device, must not look
+ * like one without a driver then. */
+static bool is_removed(const struct row *row, bool any)
+{
+	struct error e;
+
+	if (access(row->dev.path, F_OK) == 0 || errno != ENOENT)
+		return false;
+	error_set(&e, STATUS_USAGE, "%s: the device is gone: it was removed",
+		  row->dev.name);
+	if (any)
+		sysfs_note(&e);
+	return true;
+}
+
 static bool is_shown(const struct row *row, const struct list_options *options)
 {
 	if (options->boot && !(row->pins && boot_find(row->pins, &row->dev)))
@@ -510,7 +525,9 @@ static void print(struct row *rows, size_t n, bool any,
 	for (size_t i = 0; i < n; i++) {
 		bool flaggable = open_row(&rows[i], &flags);
 
-		if ((any || flaggable) && is_shown(&rows[i], options)) {
+		/* What is pinned at boot is shown when it is absent, too. */
+		if ((any || flaggable) && is_shown(&rows[i], options) &&
+		    (options->boot || !is_removed(&rows[i], any))) {
 			if (tree && !streq(rows[i].group, group)) {
 				group = rows[i].group;
 				parent =

@@ -237,6 +237,22 @@ vfio-bind: cannot read $NVME: Too many open files" \
 		openat:EMFILE "$NVME/tty" vfio-bind list -nro HOLDER 00:10.0
 }
 
+@test "udev, when it cannot be told whether it is there: nothing is touched" {
+	changing
+	mkdir -p /run/udev
+	: >/run/udev/control
+	unless_seen 1 "vfio-bind: 0000:00:12.0: cannot read /run/udev/control: Input/output error" \
+		access:EIO /run/udev/control vfio-bind handoff -v -t 1 00:12.0 none
+	rm /run/udev/control
+	[[ $output != *echo* ]]
+}
+
+@test "a device that is unplugged as it is listed is none without a driver" {
+	unless_seen 2 "vfio-bind: 0000:00:12.0: the device is gone: it was removed" \
+		access:ENOENT $PCI/0000:00:12.0 vfio-bind list -n 00:12.0
+	[[ $output == "vfio-bind: "* ]]
+}
+
 # bats test_tags=slow
 @test "the descriptors of each thread have their own five seconds" {
 	local ready=$MADE_UP/ready
