@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "worker.h"
-#include "driver.h"
 #include "group.h"
 #include "lease.h"
 #include "message.h"
@@ -833,9 +832,6 @@ int worker_run(const struct request *request, const struct listener *listener,
 
 	if (find_holders(request, &holders) == 0)
 		all.holders = &holders;
-	if (request->command == COMMAND_HANDOFF && !request->driver &&
-	    request->devices->n > 1)
-		driver_prepare();
 	advance(&workers);
 	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);
