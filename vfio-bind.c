@@ -600,7 +600,7 @@ static void end_in_time(int number)
 }
 
 /* Up to the workers nothing is touched, and this process itself can be held up: by a
- * database of users, a folder of PATH, modprobe.d. */
+ * database of users, or a folder of PATH. */
 static void limit_time(void)
 {
 	const int64_t limit = arg_request.timeout + SEC / 2;
@@ -615,17 +615,6 @@ static void limit_time(void)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	if (timer_create(CLOCK_MONOTONIC, &event, &time_limit) == 0)
 		timer_settime(time_limit, 0, &once, NULL);
-}
-
-/* The parent looks at the deadline itself from here on. */
-static void begin_to_wait(void)
-{
-	/* Before the workers are there: each would read it. */
-	if (arg_request.command == COMMAND_HANDOFF && !arg_request.driver &&
-	    arg_request.devices->n > 1)
-		driver_prepare();
-	timer_delete(time_limit);
-	signals = worker_block_signals(&arg_request);
 }
 
 static int run_changing(void)
@@ -665,7 +654,8 @@ static int run_changing(void)
 		arg_lease.devices = &in_order;
 		arg_request.lease = &arg_lease;
 	}
-	begin_to_wait();
+	timer_delete(time_limit); /* from here on it looks at its deadline */
+	signals = worker_block_signals(&arg_request);
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
 		signal(SIGPIPE, SIG_IGN);

@@ -100,12 +100,15 @@ full_pipe() {
 		umount "$MADE_UP/real-etc/passwd"
 		[[ $output == "vfio-bind: timed out: nothing was touched" ]]
 	done
+	mount --bind "$MADE_UP/fifo" "$MADE_UP/real-etc/passwd"
+	run -125 timeout -s KILL 5 vfio-bind handoff -t 0.1 --owner=alice 00:10.0 -- true
+	umount "$MADE_UP/real-etc/passwd"
 
-	promise "modprobe.d, which is read once for several devices"
+	promise "modprobe.d"
 	mkfifo /run/modprobe.d/fifo.conf
 	run -3 timeout -s KILL 5 vfio-bind handoff -t 0.1 -d auto 00:10.0 00:12.0
-	[[ $output == "vfio-bind: timed out: nothing was touched" ]]
-	run -125 timeout -s KILL 5 vfio-bind handoff -t 0.1 -d auto 00:10.0 00:12.0 -- true
+	[[ $output == "vfio-bind: 0000:00:10.0: timed out: the checks are not done yet: nothing was touched
+vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was touched" ]]
 	rm /run/modprobe.d/fifo.conf
 }
 
