@@ -673,8 +673,10 @@ waited_for() {
 	vfio-bind release -t 20 00:10.0 3>&- &
 	waiter=$!
 	await waited_for
+	kill -STOP "$lessor" # or the successor could be quicker
 	kill -KILL "$by"
 	wait "$waiter"
+	kill -CONT "$lessor"
 	[[ ! -e $RECORD ]]
 	kill "$command"
 	ended 125 "the lease has ended: when its worker was killed, another process took the lock, and released it"
