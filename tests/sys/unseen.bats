@@ -144,7 +144,7 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	"${REAL%/*}/tools/node-user" threadnet /dev/null "$ready" 3>&- &
 	holder=$!
 	until [[ -e $ready ]]; do kill -0 $holder; done
-	for task in /proc/$holder/task/*; do
+	for task in "/proc/$holder/task"/*; do
 		[[ ${task##*/} == "$holder" ]] || ip link set upper netns "${task##*/}"
 	done
 	expect 3 "vfio-bind: 0000:01:00.0: in use: interface eth1 is below upper in the network namespace of \
