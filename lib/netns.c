@@ -6,8 +6,10 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/nsfs.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -166,6 +168,32 @@ static int add_of_processes(struct netns_list *list, struct error *e)
 	return r;
 }
 
+static bool is_mounted(uint64_t id)
+{
+	_cleanup_mounts_ struct mounts mounts = {0};
+	bool is = mounts_read(&mounts) < 0; /* that cannot be told */
+
+	for (size_t i = 0; i < mounts.n; i++)
+		is |= mounts.mount[i].id == id;
+	return is;
+}
+
+/* The mount, which was not found by its path if another one covers it, shows the number
+ * of its namespace: is that known? Or it has gone. Returns 0, or -1 with @e. */
+static int check_known(const struct netns_list *list, const struct mount *mount,
+		       struct error *e)
+{
+	uint64_t inode;
+
+	if (sscanf(mount->root, "net:[%" SCNu64, &inode) != 1 ||
+	    has(list, (ino_t)inode) || !is_mounted(mount->id))
+		return 0;
+	return error_set(e, STATUS_REFUSED,
+			 "cannot tell who uses its interfaces: %s is behind another "
+			 "mount",
+			 mount->where);
+}
+
 /* Namespaces that are mounted anywhere. */
 static int add_mounts(struct netns_list *list, struct error *e)
 {
@@ -181,7 +209,8 @@ static int add_mounts(struct netns_list *list, struct error *e)
 		const struct mount *mount = &mounts.mount[i];
 
 		if (streq(mount->type, "nsfs") && starts_with(mount->root, "net:") &&
-		    add_mounted(list, mount->where, mount->where, e) < 0)
+		    (add_mounted(list, mount->where, mount->where, e) < 0 ||
+		     check_known(list, mount, e) < 0))
 			r = -1;
 	}
 	return r;

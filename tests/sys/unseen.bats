@@ -135,12 +135,18 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	rm /run/netns/none
 }
 
-@test "what stands on an interface, in a network namespace that only a thread is in" {
-	local net="$PCI/0000:00:1c.0/0000:01:00.0/net/eth1" ready=$MADE_UP/ready task index
-	rm -f "$ready"
+# stacked: eth1 of a PCI device, with an interface on top, upper.
+stacked() {
+	local index
 	ip link add eth1 type veth peer name upper 2>/dev/null || skip "this kernel has no veth"
 	IFS=: read -r index _ < <(ip -o link show eth1)
-	attribute "$net/ifindex" "$index"
+	attribute "$PCI/0000:00:1c.0/0000:01:00.0/net/eth1/ifindex" "$index"
+}
+
+@test "what stands on an interface, in a network namespace that only a thread is in" {
+	local ready=$MADE_UP/ready task
+	rm -f "$ready"
+	stacked
 	"${REAL%/*}/tools/node-user" threadnet /dev/null "$ready" 3>&- &
 	holder=$!
 	until [[ -e $ready ]]; do kill -0 $holder; done
@@ -151,6 +157,28 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 node-user (pid $holder)
 vfio-bind: hint: end that use first; --force takes it all the same" handoff -n 01:00.0 none
 	ip link del eth1
+}
+
+@test "what stands on an interface, in a network namespace that is mounted behind another mount" {
+	local at=$MADE_UP/behind
+	stacked
+	mkdir "$at"
+	: >"$at/net"
+	unshare --net="$at/net" true
+	hold /dev/null nsenter --net="$at/net"
+	ip link set upper netns "$holder"
+	mount -t tmpfs made-up "$at"
+	expect 3 "vfio-bind: 0000:01:00.0: in use: interface eth1 is below upper in the network namespace of \
+sleep (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n 01:00.0 none
+	let_go
+	expect 3 "vfio-bind: 0000:01:00.0: cannot tell who uses its interfaces: $at/net is behind another mount
+vfio-bind: hint: --force takes it all the same" handoff -n 01:00.0 none
+	umount "$at"
+	expect 3 "vfio-bind: 0000:01:00.0: in use: interface eth1 is below upper in network namespace $at/net
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n 01:00.0 none
+	umount "$at/net"
+	ip link del eth1 2>/dev/null || :
 }
 
 # ends_when CALL PATH ARGUMENT...: the process ends when this call of vfio-bind for PATH comes, which
