@@ -234,6 +234,7 @@ vfio-bind: hint: --force takes it all the same"
 	: >/run/udev/queue
 	# shellcheck disable=SC2217 # it only has it open
 	sleep 5.5 </dev/full 3>&- &
+	is_asleep $!
 	free 0000:00:10.0
 	# Up to the deadline.
 	hold /dev/full
