@@ -20,13 +20,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define PROGRAM "vfio-bind"
 
@@ -502,7 +505,7 @@ static bool end_pins(struct devices *devices)
 	for (size_t i = 0; i < all.n; i++)
 		any |= boot_find(&pins, &all.dev[i]) != NULL;
 	sysfs_listen(&listener);
-	if (boot_remove(&all, arg_request.deadline, &e) < 0) {
+	if (boot_remove(&all, arg_request.deadline, signals, &e) < 0) {
 		fail(NULL, &e);
 		return false;
 	}
@@ -510,6 +513,17 @@ static bool end_pins(struct devices *devices)
 	if (any_unpinned)
 		tell_hint_of_boot();
 	return true;
+}
+
+/* No device is released, as its pin could not be ended: maybe as a signal has come.
+ * Returns the exit status. */
+static int end_before_workers(void)
+{
+	struct signalfd_siginfo info;
+
+	if (worst != STATUS_BROKEN && read(signals, &info, sizeof(info)) == sizeof(info))
+		die_of((int)info.ssi_signo);
+	return worst;
 }
 
 /* Of all: what has a record, and what is pinned at boot. */
@@ -570,6 +584,39 @@ static bool check_workers(void)
 	return false;
 }
 
+/* --- the time up to the workers ------------------------------------------------- */
+
+static timer_t time_limit;
+
+static void end_in_time(int number)
+{
+	static const char line[] = PROGRAM ": timed out: nothing was touched\n";
+	struct pollfd reader = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	(void)number;
+	if (poll(&reader, 1, 0) > 0)
+		IGNORE(write(STDERR_FILENO, line, strlen(line)));
+	_exit(arg_lease.argv ? STATUS_OF_LEASE : STATUS_REFUSED);
+}
+
+/* Up to the workers nothing is touched, and this process itself can be held up: by a
+ * database of users, or a folder of PATH. */
+static void limit_time(void)
+{
+	const int64_t limit = arg_request.timeout + SEC / 2;
+	const struct itimerspec once = {.it_value = {limit / SEC, limit % SEC}};
+	const struct sigaction action = {.sa_handler = end_in_time};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGVTALRM};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGVTALRM);
+	sigaction(SIGVTALRM, &action, NULL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	if (timer_create(CLOCK_MONOTONIC, &event, &time_limit) == 0)
+		timer_settime(time_limit, 0, &once, NULL);
+}
+
 static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_note,
@@ -584,6 +631,7 @@ static int run_changing(void)
 	}
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
+	limit_time();
 	if (arg_lease.argv && (status = find_lease()))
 		return status;
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
@@ -606,6 +654,7 @@ static int run_changing(void)
 		arg_lease.devices = &in_order;
 		arg_request.lease = &arg_lease;
 	}
+	timer_delete(time_limit); /* from here on it looks at its deadline */
 	signals = worker_block_signals(&arg_request);
 	/* A closed pipe behind stderr must not end the command half way. */
 	if (!arg_dry_run)
@@ -614,7 +663,7 @@ static int run_changing(void)
 		return own_status();
 	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&
 	    !end_pins(&devices))
-		return worst;
+		return end_before_workers();
 	if (!devices.n)
 		return worst;
 	signal_number = worker_run(&arg_request, &listener, signals);

@@ -391,7 +391,7 @@ int boot_add(const struct device *dev, const char *driver, int64_t deadline,
 	_cleanup_close_ int lock = -1;
 	size_t at;
 
-	if (sysfs_check_read(e) < 0 || record_lock_boot(deadline, &lock, e) < 0 ||
+	if (sysfs_check_read(e) < 0 || record_lock_boot(deadline, -1, &lock, e) < 0 ||
 	    boot_read(&before, e) < 0) {
 		pin_clear(&pin);
 		return -1;
@@ -404,7 +404,8 @@ int boot_add(const struct device *dev, const char *driver, int64_t deadline,
 	return change(&before, &after, e);
 }
 
-int boot_remove(const struct devices *devices, int64_t deadline, struct error *e)
+int boot_remove(const struct devices *devices, int64_t deadline, int stop,
+		struct error *e)
 {
 	_cleanup_pins_ struct boot_pins before = {0}, after = {0};
 	_cleanup_names_ struct names gone = {0};
@@ -415,7 +416,7 @@ int boot_remove(const struct devices *devices, int64_t deadline, struct error *e
 
 		names_add(&gone, device);
 	}
-	if (record_lock_boot(deadline, &lock, e) < 0 || boot_read(&before, e) < 0)
+	if (record_lock_boot(deadline, stop, &lock, e) < 0 || boot_read(&before, e) < 0)
 		return -1;
 	for (size_t i = 0; i < before.n; i++) {
 		if (!names_have(&gone, before.pin[i].device))

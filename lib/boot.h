@@ -46,8 +46,9 @@ _must_check_ int boot_check(const struct device *dev, const char *driver,
 _must_check_ int boot_add(const struct device *dev, const char *driver, int64_t deadline,
 			  struct error *e);
 
-/* The same, to end the pins of these devices; one that has none is no error. */
-_must_check_ int boot_remove(const struct devices *devices, int64_t deadline,
+/* The same, to end the pins of these devices; one that has none is no error. The wait
+ * ends, too, when there is something to read from @stop. */
+_must_check_ int boot_remove(const struct devices *devices, int64_t deadline, int stop,
 			     struct error *e);
 
 /* What the user must do for the initramfs after a change, a new string. */

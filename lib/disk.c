@@ -172,12 +172,14 @@ static int add_loops(struct table *table, struct error *e)
 /* --- exports --- */
 
 /* What the kernel opened by this path, maybe long ago, or in another mount namespace. If
- * nothing is there, it is a file that was removed, unless it was in somebody's /dev. */
+ * it leads nowhere, it is a file that was removed, unless it was in somebody's /dev: who
+ * owns the folder can also have put a file, or a link to itself, in its place. */
 static int number_of_path(const char *path, dev_t *number)
 {
 	int err = node_number(path, number);
+	bool nowhere = err == -ENOENT || err == -ENOTDIR || err == -ELOOP;
 
-	return err == -ENOENT && !strstr(path, "/dev/") ? 0 : err;
+	return nowhere && !strstr(path, "/dev/") ? 0 : err;
 }
 
 /* LIO's info: "File: PATH  Size: N" of a file, "Major: N Minor: N" of a block device. A

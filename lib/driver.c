@@ -11,12 +11,14 @@
 
 /* The modules that an alias stands for. */
 struct modules {
+	struct kmod_ctx *ctx;
 	struct kmod_list *list; /* NULL: none */
 };
 
 static void modules_clear(struct modules *modules)
 {
 	kmod_module_unref_list(modules->list);
+	kmod_unref(modules->ctx);
 }
 
 #define _cleanup_modules_ __attribute__((cleanup(modules_clear)))
@@ -28,22 +30,6 @@ static void unref(struct kmod_module **module)
 
 #define _cleanup_kmod_ __attribute__((cleanup(unref)))
 
-/* libkmod, which reads modprobe.d(5) once. NULL: it could not be made. */
-static struct kmod_ctx *kmod(void)
-{
-	static struct kmod_ctx *ctx;
-
-	if (!ctx && (ctx = kmod_new(NULL, NULL)))
-		/* libkmod prints nothing, not even errors: vfio-bind.c tells the user. */
-		kmod_set_log_priority(ctx, -1);
-	return ctx;
-}
-
-void driver_prepare(void)
-{
-	kmod();
-}
-
 /* The modules for @alias, a module's name or a modalias; NULL or empty: none. */
 static struct modules modules_for(const char *alias)
 {
@@ -51,12 +37,15 @@ static struct modules modules_for(const char *alias)
 
 	if (!alias || !*alias)
 		return modules;
-	if (!kmod()) {
+	modules.ctx = kmod_new(NULL, NULL);
+	if (!modules.ctx) {
 		sysfs_note_unread("modprobe.d");
 		return modules;
 	}
+	/* libkmod prints nothing, not even errors: vfio-bind.c tells the user. */
+	kmod_set_log_priority(modules.ctx, -1);
 	errno = 0; /* libkmod returns -ENOSYS whatever keeps it from its files */
-	if (kmod_module_new_from_lookup(kmod(), alias, &modules.list) < 0) {
+	if (kmod_module_new_from_lookup(modules.ctx, alias, &modules.list) < 0) {
 		sysfs_note_unread("the modules' aliases");
 		modules.list = NULL;
 	}
@@ -69,8 +58,8 @@ static struct modules modules_to_load(const char *alias)
 	struct modules modules = modules_for(alias);
 	struct kmod_list *kept;
 
-	if (modules.list && kmod_module_apply_filter(kmod(), KMOD_FILTER_BLACKLIST,
-						     modules.list, &kept) == 0) {
+	if (kmod_module_apply_filter(modules.ctx, KMOD_FILTER_BLACKLIST, modules.list,
+				     &kept) == 0) {
 		kmod_module_unref_list(modules.list);
 		modules.list = kept;
 	}

@@ -7,10 +7,6 @@
 /* The word for "a driver nobody has". */
 #define DRIVER_NONE "none"
 
-/* Read what all workers want to know of modules once, before they are forked; one that
- * finds it unread reads it itself. */
-void driver_prepare(void);
-
 /* The registered name of driver @name, which may be written with `_` for `-` and the
  * other way round, as modules are. NULL: @bus has no such driver. */
 char *driver_registered(const char *bus, const char *name);

@@ -21,7 +21,6 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 
 #define CANNOT_TELL "cannot tell who has it open: "
 
@@ -296,11 +295,20 @@ static void scan_threads(struct scan *scan, int process)
 
 /* --- maps ------------------------------------------------------------------------ */
 
+/* Known by all that the kernel tells of it: an overlay, say, can have two files of one
+ * inode number. */
 struct mapping {
 	unsigned int major, minor; /* of the file system */
 	uint64_t inode;
+	char *path;
 	struct file_id file;
 };
+
+static void mapping_free(struct mapping *mapping)
+{
+	free(mapping->path);
+	free(mapping);
+}
 
 static int compare_mappings(const void *a, const void *b)
 {
@@ -309,7 +317,9 @@ static int compare_mappings(const void *a, const void *b)
 
 	if (m != n)
 		return m < n ? -1 : 1;
-	return (x->inode > y->inode) - (x->inode < y->inode);
+	if (x->inode != y->inode)
+		return x->inode < y->inode ? -1 : 1;
+	return strcmp(x->path, y->path);
 }
 
 /* Find what the process has mapped at @begin to @end. Returns 0 or -errno. */
@@ -328,28 +338,40 @@ static int identify(int process, uint64_t begin, uint64_t end, struct file_id *f
 	return is_no_node(err, process, path) ? 0 : -err;
 }
 
+/* Parse a line of maps. Returns false if no file is mapped there. */
+static bool parse_mapping(const char *line, struct mapping *mapping, uint64_t *begin,
+			  uint64_t *end)
+{
+	int path = 0;
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x %" SCNu64 "%n", begin,
+		   end, &mapping->major, &mapping->minor, &mapping->inode, &path) != 5 ||
+	    mapping->inode == 0)
+		return false;
+	mapping->path = copy(line + path);
+	return true;
+}
+
 static void scan_mapping(struct scan *scan, int process, const char *line)
 {
-	struct mapping *mapping = malloc(sizeof(*mapping)), **known;
+	struct mapping *mapping = calloc(1, sizeof(*mapping)), **known;
 	uint64_t begin, end;
 	int err;
 
 	if (!mapping)
 		abort();
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x %" SCNu64, &begin, &end,
-		   &mapping->major, &mapping->minor, &mapping->inode) != 5 ||
-	    mapping->inode == 0) {
-		free(mapping);
+	if (!parse_mapping(line, mapping, &begin, &end)) {
+		mapping_free(mapping);
 		return;
 	}
 	known = tsearch(mapping, &scan->mapped, compare_mappings);
 	if (!known)
 		abort();
 	if (*known != mapping) {
-		free(mapping);
+		mapping_free(mapping);
 	} else if ((err = identify(process, begin, end, &mapping->file)) < 0) {
 		tdelete(mapping, &scan->mapped, compare_mappings);
-		free(mapping);
+		mapping_free(mapping);
 		cannot_see(scan, "map_files", -err);
 		return;
 	}
@@ -518,23 +540,27 @@ static int too_long(pid_t pid, struct error *e)
 }
 
 /* Take what the child tells, until it has *@ended. Returns 0 or -1 with @e. */
-static int hear(int child, int64_t deadline, struct holders *holders, bool *ended,
-		struct error *e)
+static int hear(int child, int64_t deadline, int stop, struct holders *holders,
+		bool *ended, struct error *e)
 {
 	int64_t until = now() + LOOK_TIME;
 	pid_t pid = 0; /* that it looks into */
-	struct pollfd pollfd = {.fd = child, .events = POLLIN};
+	struct pollfd fds[] = {{.fd = child, .events = POLLIN},
+			       {.fd = stop, .events = POLLIN}};
 	struct finding finding = {0};
 	int result = 0;
 
 	for (;;) {
 		int64_t left = (until < deadline ? until : deadline) - now();
-		int ready = left > 0 ? poll(&pollfd, 1, (int)(left / MSEC) + 1) : 0;
+		int ready =
+			left > 0 ? poll(fds, ARRAY_SIZE(fds), (int)(left / MSEC) + 1) : 0;
 
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready == 0)
 			return too_long(pid, e);
+		if (fds[1].revents)
+			return error_set(e, STATUS_REFUSED, CANNOT_TELL "interrupted");
 		if (recv(child, &finding, sizeof(finding), MSG_DONTWAIT) <= 0)
 			return error_set(e, STATUS_REFUSED,
 					 CANNOT_TELL "who looked has ended");
@@ -553,8 +579,8 @@ static int hear(int child, int64_t deadline, struct holders *holders, bool *ende
 	}
 }
 
-int holders_find(const struct file_ids *files, int64_t deadline, struct holders *holders,
-		 struct error *e)
+int holders_find(const struct file_ids *files, int64_t deadline, int stop,
+		 struct holders *holders, struct error *e)
 {
 	bool ended = false;
 	int sockets[2], result;
@@ -573,15 +599,13 @@ int holders_find(const struct file_ids *files, int64_t deadline, struct holders 
 	close(sockets[1]);
 	result = child < 0 ? error_set(e, STATUS_REFUSED, CANNOT_TELL "cannot fork: %s",
 				       strerror(errno))
-			   : hear(sockets[0], deadline, holders, &ended, e);
+			   : hear(sockets[0], deadline, stop, holders, &ended, e);
 	holders->at = now();
 	close(sockets[0]);
-	if (child > 0 && !ended) /* it may be stuck: it is not waited for */
+	if (child > 0 && !ended)
 		kill(child, SIGKILL);
-	if (child > 0 && ended)
+	if (child > 0) /* it may be stuck beyond any signal: that is not waited for */
 		reap(child);
-	else if (child > 0)
-		waitpid(child, NULL, WNOHANG);
 	return result;
 }
 

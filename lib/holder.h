@@ -41,11 +41,12 @@ struct holders {
 /* Look for @files in all processes: their descriptors, those of threads that have others
  * than their process, and their maps. A descriptor that was opened with O_PATH does not
  * count: anybody may have one of any file. A child looks, for five seconds at most into
- * one process or thread, and until @deadline (monotonic ns): a look at the maps of a
- * process that is stuck in the kernel waits for it.
+ * one process or thread, until @deadline (monotonic ns), and until there is something to
+ * read from @stop (-1: from nowhere): a look at the maps of a process that is stuck in
+ * the kernel waits for it.
  * Returns 0 with @holders to be cleared; or -1 with @e (STATUS_REFUSED) if there is a
  * process that could not be looked into, and @holders what was found all the same. */
-_must_check_ int holders_find(const struct file_ids *files, int64_t deadline,
+_must_check_ int holders_find(const struct file_ids *files, int64_t deadline, int stop,
 			      struct holders *holders, struct error *e);
 
 void holders_clear(struct holders *holders);

@@ -24,8 +24,8 @@
 /* --- what COMMAND inherits ------------------------------------------------------ */
 
 /* The signals whose actions vfio-bind changes: of a pipe behind stderr, of a file that
- * may not grow, of its own timer (lib/output.c), and of COMMAND's end. */
-static const int changed[LEASE_SIGNALS] = {SIGPIPE, SIGXFSZ, SIGALRM, SIGCHLD};
+ * may not grow, of its own timers (lib/output.c, limit_time()), and of COMMAND's end. */
+static const int changed[LEASE_SIGNALS] = {SIGPIPE, SIGXFSZ, SIGALRM, SIGVTALRM, SIGCHLD};
 
 void lease_begin(struct lease *lease)
 {

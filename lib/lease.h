@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
-#define LEASE_SIGNALS 4
+#define LEASE_SIGNALS 5
 
 struct lease {
 	char **argv; /* COMMAND and its arguments, and a NULL; NULL: there is no lease */

@@ -480,7 +480,7 @@ static char *holders_of(struct file_id file)
 	_cleanup_holders_ struct holders holders = {0};
 	struct error ignored;
 
-	IGNORE(holders_find(&files, INT64_MAX, &holders, &ignored));
+	IGNORE(holders_find(&files, INT64_MAX, -1, &holders, &ignored));
 	return holders_text(&holders, &files, LIST_MAX);
 }
 

@@ -369,7 +369,7 @@ static int find_holders(struct row *rows, size_t n, const struct selection *sele
 		IGNORE(add_files(&rows[i].dev, &files)); /* its cell shows it */
 		rows[i].holders = holders;
 	}
-	all_seen = holders_find(&files, INT64_MAX, holders, e) == 0 || geteuid() != 0;
+	all_seen = holders_find(&files, INT64_MAX, -1, holders, e) == 0 || geteuid() != 0;
 	for (size_t i = 0; i < n; i++)
 		rows[i].all_seen = all_seen;
 	return all_seen ? 0 : -1;
@@ -406,6 +406,21 @@ static void close_row(struct row *row)
 	if (row->dir >= 0)
 		close(row->dir);
 	binding_clear(&row->binding);
+}
+
+/* Was it removed since it was found? An operand, which can be @any device, must not look
+ * like one without a driver then. */
+static bool is_removed(const struct row *row, bool any)
+{
+	struct error e;
+
+	if (access(row->dev.path, F_OK) == 0 || errno != ENOENT)
+		return false;
+	error_set(&e, STATUS_USAGE, "%s: the device is gone: it was removed",
+		  row->dev.name);
+	if (any)
+		sysfs_note(&e);
+	return true;
 }
 
 static bool is_shown(const struct row *row, const struct list_options *options)
@@ -510,7 +525,9 @@ static void print(struct row *rows, size_t n, bool any,
 	for (size_t i = 0; i < n; i++) {
 		bool flaggable = open_row(&rows[i], &flags);
 
-		if ((any || flaggable) && is_shown(&rows[i], options)) {
+		/* What is pinned at boot is shown when it is absent, too. */
+		if ((any || flaggable) && is_shown(&rows[i], options) &&
+		    (options->boot || !is_removed(&rows[i], any))) {
 			if (tree && !streq(rows[i].group, group)) {
 				group = rows[i].group;
 				parent =

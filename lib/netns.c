@@ -6,8 +6,10 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/nsfs.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -95,10 +97,35 @@ static int add_named(struct netns_list *list, struct error *e)
 	return r;
 }
 
-/* Add the namespace that a process is in. */
-static int add_of_process(struct netns_list *list, const char *pid, struct error *e)
+/* Where the namespace of a process stands, and those of its threads, if it has several:
+ * each can be in another one, also when the main thread has ended. Its folder has a link
+ * for each thread, beside the two of any folder (proc_task_getattr). */
+static struct names paths_of_process(const char *pid)
 {
-	_cleanup_free_ char *path = format("/proc/%s/ns/net", pid);
+	_cleanup_free_ char *own = format("/proc/%s/ns/net", pid);
+	_cleanup_free_ char *dir = format("/proc/%s/task", pid);
+	_cleanup_names_ struct names threads = {0};
+	struct names paths = {0};
+	struct stat st;
+
+	names_add(&paths, own);
+	if (stat(dir, &st) < 0)
+		sysfs_note_unread(dir);
+	else if (st.st_nlink > 3)
+		threads = sysfs_names(dir, "");
+	for (size_t i = 0; i < threads.n; i++) {
+		_cleanup_free_ char *path = format("%s/%s/ns/net", dir, threads.name[i]);
+
+		if (!streq(threads.name[i], pid))
+			names_add(&paths, path);
+	}
+	return paths;
+}
+
+/* Add the namespace at @path, that a process, or a thread of it, is in. */
+static int add_of_task(struct netns_list *list, const char *path, const char *pid,
+		       struct error *e)
+{
 	_cleanup_free_ char *name = NULL, *where = NULL;
 	struct stat st;
 	int err = stat(path, &st) < 0 ? errno : 0;
@@ -111,6 +138,18 @@ static int add_of_process(struct netns_list *list, const char *pid, struct error
 		return netns_cannot_tell(&(struct netns){.where = where}, err, e);
 	add(list, st.st_ino, copy(path), copy(where));
 	return 0;
+}
+
+static int add_of_process(struct netns_list *list, const char *pid, struct error *e)
+{
+	_cleanup_names_ struct names paths = paths_of_process(pid);
+	int r = 0;
+
+	for (size_t i = 0; i < paths.n; i++) {
+		if (add_of_task(list, paths.name[i], pid, e) < 0)
+			r = -1;
+	}
+	return r;
 }
 
 static int add_of_processes(struct netns_list *list, struct error *e)
@@ -129,6 +168,32 @@ static int add_of_processes(struct netns_list *list, struct error *e)
 	return r;
 }
 
+static bool is_mounted(uint64_t id)
+{
+	_cleanup_mounts_ struct mounts mounts = {0};
+	bool is = mounts_read(&mounts) < 0; /* that cannot be told */
+
+	for (size_t i = 0; i < mounts.n; i++)
+		is |= mounts.mount[i].id == id;
+	return is;
+}
+
+/* The mount, which was not found by its path if another one covers it, shows the number
+ * of its namespace: is that known? Or it has gone. Returns 0, or -1 with @e. */
+static int check_known(const struct netns_list *list, const struct mount *mount,
+		       struct error *e)
+{
+	uint64_t inode;
+
+	if (sscanf(mount->root, "net:[%" SCNu64, &inode) != 1 ||
+	    has(list, (ino_t)inode) || !is_mounted(mount->id))
+		return 0;
+	return error_set(e, STATUS_REFUSED,
+			 "cannot tell who uses its interfaces: %s is behind another "
+			 "mount",
+			 mount->where);
+}
+
 /* Namespaces that are mounted anywhere. */
 static int add_mounts(struct netns_list *list, struct error *e)
 {
@@ -144,7 +209,8 @@ static int add_mounts(struct netns_list *list, struct error *e)
 		const struct mount *mount = &mounts.mount[i];
 
 		if (streq(mount->type, "nsfs") && starts_with(mount->root, "net:") &&
-		    add_mounted(list, mount->where, mount->where, e) < 0)
+		    (add_mounted(list, mount->where, mount->where, e) < 0 ||
+		     check_known(list, mount, e) < 0))
 			r = -1;
 	}
 	return r;
@@ -182,6 +248,23 @@ static int open_as(const char *path, ino_t inode)
 	return -ESRCH;
 }
 
+/* Open it by a process that is in it. Returns an fd, or -errno as open_as(). */
+static int open_by_process(const char *pid, ino_t inode)
+{
+	_cleanup_names_ struct names paths = paths_of_process(pid);
+	int err = -ESRCH;
+
+	for (size_t i = 0; i < paths.n; i++) {
+		int fd = open_as(paths.name[i], inode);
+
+		if (fd >= 0)
+			return fd;
+		if (fd != -ESRCH) /* that one may be in it */
+			err = fd;
+	}
+	return err;
+}
+
 int netns_open(const struct netns *ns)
 {
 	_cleanup_names_ struct names pids = {0};
@@ -192,11 +275,9 @@ int netns_open(const struct netns *ns)
 	/* The process has ended, or the name has gone: another process may be in it. */
 	pids = sysfs_names("/proc", "");
 	for (size_t i = 0; i < pids.n && fd < 0; i++) {
-		_cleanup_free_ char *path = format("/proc/%s/ns/net", pids.name[i]);
-
 		if (isdigit((unsigned char)*pids.name[i]))
-			fd = open_as(path, ns->inode);
-		if (fd < 0 && fd != -ESRCH) /* that one may be in it */
+			fd = open_by_process(pids.name[i], ns->inode);
+		if (fd < 0 && fd != -ESRCH)
 			err = fd;
 	}
 	return fd < 0 ? err : fd;

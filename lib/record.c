@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -226,9 +227,10 @@ void record_set_lease(int lock, pid_t command, const char *name)
 		IGNORE(ftruncate(lock, n));
 }
 
-int record_lock_boot(int64_t deadline, int *lock, struct error *e)
+int record_lock_boot(int64_t deadline, int stop, int *lock, struct error *e)
 {
 	int64_t until = now() + SEC;
+	struct pollfd news = {.fd = stop, .events = POLLIN};
 
 	if (sysfs_is_dry_run())
 		return 0;
@@ -245,7 +247,8 @@ int record_lock_boot(int64_t deadline, int *lock, struct error *e)
 			return error_set(e, STATUS_FAILED,
 					 "timed out: another command is changing what is "
 					 "pinned at boot");
-		sleep_for(LOCK_PAUSE);
+		if (poll(&news, 1, LOCK_PAUSE / MSEC) > 0)
+			return error_set(e, STATUS_FAILED, "interrupted");
 	}
 	return 0;
 }

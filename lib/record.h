@@ -52,8 +52,9 @@ _must_check_ int record_lock_again(const struct device *dev, int *lock, bool *al
 				   struct error *e);
 
 /* Lock what is pinned at boot. As above, but waits no longer than until @deadline
- * (monotonic ns), and a second at least. */
-_must_check_ int record_lock_boot(int64_t deadline, int *lock, struct error *e);
+ * (monotonic ns), a second at least, nor when there is something to read from @stop (-1:
+ * from nowhere). */
+_must_check_ int record_lock_boot(int64_t deadline, int stop, int *lock, struct error *e);
 
 /* Open the lock of an IOMMU group, for a worker that has the lock of a member of it.
  * Returns the fd, not locked yet, or -1 with @e (STATUS_FAILED). */

@@ -59,7 +59,7 @@ void udev_watch_start(struct udev_watch *watch, const struct device *dev)
 	_cleanup_free_ char *number = NULL;
 
 	*watch = (struct udev_watch){0};
-	if (access("/run/udev/control", F_OK) < 0 || is_run_by_udev() ||
+	if (!sysfs_has("/run/udev", "control") || is_run_by_udev() ||
 	    !is_in_first_netns())
 		return;
 	watch->udev = udev_new();

@@ -218,7 +218,7 @@ static const struct holders *find_holders(const struct holders *known,
 {
 	if (known && now() - known->at < FRESH && holders_know(known, files))
 		return known;
-	if (holders_find(files, INT64_MAX, own, e) < 0)
+	if (holders_find(files, INT64_MAX, -1, own, e) < 0)
 		*result = -1;
 	return own;
 }

@@ -136,9 +136,6 @@ static bool is_excepted(const struct holder *holder, pid_t except)
 			  (holder->parent == except && lock_is_taken_by(holder->pid)));
 }
 
-/* Also the parent asks who holds a device, when its time is up. */
-#define HOLDERS_TIME (5 * SEC)
-
 static void pass_over(struct holders *holders, pid_t except)
 {
 	size_t n = 0;
@@ -152,21 +149,21 @@ static void pass_over(struct holders *holders, pid_t except)
 
 /* Find those of vfio_holders(), to be cleared. Returns 0, or -1 with @e: some processes
  * could not be looked into. */
-static int find_holders(const struct vfio_nodes *nodes, pid_t except,
+static int find_holders(const struct vfio_nodes *nodes, pid_t except, int64_t until,
 			struct holders *holders, struct error *e)
 {
-	int result = holders_find(&nodes->files, now() + HOLDERS_TIME, holders, e);
+	int result = holders_find(&nodes->files, until, -1, holders, e);
 
 	pass_over(holders, except);
 	return result;
 }
 
-char *vfio_holders(const struct vfio_nodes *nodes, pid_t except)
+char *vfio_holders(const struct vfio_nodes *nodes, pid_t except, int64_t until)
 {
 	_cleanup_holders_ struct holders holders = {0};
 	struct error ignored; /* those that can be seen are told */
 
-	IGNORE(find_holders(nodes, except, &holders, &ignored));
+	IGNORE(find_holders(nodes, except, until, &holders, &ignored));
 	return holders_text(&holders, &nodes->files, LIST_MAX);
 }
 
@@ -215,7 +212,7 @@ static int open_group(const struct vfio_nodes *nodes, int *guard)
 static enum hold look_for_users(const struct vfio_nodes *nodes, struct error *e)
 {
 	_cleanup_holders_ struct holders holders = {0};
-	int result = find_holders(nodes, getpid(), &holders, e);
+	int result = find_holders(nodes, getpid(), now() + HOLDERS_TIME, &holders, e);
 
 	return holders.n ? HOLD_BY_USER : result < 0 ? HOLD_UNKNOWN : HOLD_NONE;
 }
@@ -256,7 +253,7 @@ enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
 
 	if (hold != HOLD_BY_USER)
 		return hold;
-	result = find_holders(nodes, getpid(), &holders, e);
+	result = find_holders(nodes, getpid(), now() + HOLDERS_TIME, &holders, e);
 	any = holders.n;
 	pass_over(&holders, getppid());
 	*others = holders_text(&holders, &nodes->files, LIST_MAX);
@@ -271,7 +268,7 @@ static bool has_strangers(const struct vfio_nodes *nodes)
 	_cleanup_holders_ struct holders holders = {0};
 	struct error ignored; /* who cannot be seen may be one of ours */
 
-	IGNORE(find_holders(nodes, getpid(), &holders, &ignored));
+	IGNORE(find_holders(nodes, getpid(), now() + HOLDERS_TIME, &holders, &ignored));
 	for (size_t i = 0; i < holders.n; i++) {
 		if (!lock_is_taken_by(holders.holder[i].pid))
 			return true;
@@ -296,7 +293,7 @@ static int errno_error(struct error *e, const struct vfio_nodes *nodes, const ch
 {
 	int err = errno;
 	_cleanup_free_ char *holders =
-		err == EBUSY ? vfio_holders(nodes, getpid()) : NULL;
+		err == EBUSY ? vfio_holders(nodes, getpid(), now() + HOLDERS_TIME) : NULL;
 
 	if (holders)
 		return error_set(e, STATUS_FAILED, "%s: held by %s", what, holders);

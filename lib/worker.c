@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "worker.h"
-#include "driver.h"
 #include "group.h"
 #include "lease.h"
 #include "message.h"
@@ -26,6 +25,10 @@
 /* A worker that is not stuck gets this long more, and so much again for each step (of an
  * undo, say) that it begins after the deadline. */
 #define GRACE_STEP (5 * SEC)
+
+/* So long, at most, the parent looks who holds what is still at work then: no process
+ * that takes long to look into keeps it. */
+#define PENDING_LOOK SEC
 
 /* Beside a socket for each worker, the parent has so many files open at once, at most:
  * the other end of a socket, and what it takes to look who holds a device. */
@@ -68,7 +71,9 @@ struct workers {
 	int interrupted;   /* the last signal that came, or 0 */
 	bool cannot_start; /* COMMAND: a worker does not know of it */
 	bool gate_is_closed; /* COMMAND of a lease waits for its start */
-	bool hurry; /* a second signal has come: the parent waits for no worker */
+	bool hurry;	    /* a second signal has come: the parent waits for no worker */
+	int64_t look_until; /* monotonic ns: for those whose time is up in this round, the
+			       parent looks so long who holds their devices */
 };
 
 static void finish(const struct workers *workers, struct worker *worker,
@@ -292,7 +297,8 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 			      struct error *e)
 {
 	const char *reason = workers->interrupted ? "interrupted" : "timed out";
-	_cleanup_free_ char *holders = vfio_holders(&worker->nodes, getpid());
+	_cleanup_free_ char *holders =
+		vfio_holders(&worker->nodes, getpid(), workers->look_until);
 	_cleanup_free_ char *held = holders ? format("; held by %s", holders)
 				    : worker->users
 					    ? format("; it was open in %s", worker->users)
@@ -708,8 +714,9 @@ static void give_up(struct workers *workers, struct worker *worker)
 #define FORCED_LOOK SEC
 
 /* One look at all processes for all devices: who uses them through their host drivers.
- * What it could not see, each worker looks for itself, and tells. */
-static int find_holders(const struct request *request, struct holders *holders)
+ * What it could not see, each worker looks for itself, and tells. A signal ends it. */
+static int find_holders(const struct request *request, int signals,
+			struct holders *holders)
 {
 	_cleanup_files_ struct file_ids files = {0};
 	int64_t until = request->force ? now() + FORCED_LOOK : request->deadline;
@@ -721,7 +728,7 @@ static int find_holders(const struct request *request, struct holders *holders)
 		return -1;
 	for (size_t i = 0; i < request->devices->n && result == 0; i++)
 		result = usage_files(&request->devices->dev[i], &files);
-	if (holders_find(&files, until, holders, &ignored) < 0)
+	if (holders_find(&files, until, signals, holders, &ignored) < 0)
 		result = -1;
 	return request->force ? 0 : result;
 }
@@ -810,6 +817,7 @@ static void go_on(struct workers *workers, int signals)
 {
 	wait_for_news(workers, signals);
 	take_signals(workers, signals);
+	workers->look_until = now() + PENDING_LOOK;
 	if (workers->request->lease)
 		lease_look(workers->request->lease);
 	for (size_t i = 0; i < workers->n; i++) {
@@ -831,11 +839,8 @@ int worker_run(const struct request *request, const struct listener *listener,
 	struct request all = *request;
 	struct workers workers = make_workers(&all, listener);
 
-	if (find_holders(request, &holders) == 0)
+	if (find_holders(request, signals, &holders) == 0)
 		all.holders = &holders;
-	if (request->command == COMMAND_HANDOFF && !request->driver &&
-	    request->devices->n > 1)
-		driver_prepare();
 	advance(&workers);
 	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);

@@ -286,6 +286,8 @@ echo > $NVME/driver_override" release -n 00:10.0
 	hold /run/vfio-bind/lock/boot flock -F /run/vfio-bind/lock/boot
 	expect 1 "vfio-bind: timed out: another command is changing what is pinned at boot" \
 		release --boot -t 0.01 00:10.0
+	run -143 timeout --preserve-status 0.2 vfio-bind release --boot -t 5 00:10.0
+	[[ $output == "vfio-bind: interrupted" ]]
 	let_go
 
 	promise "what a killed one has left is no obstacle"

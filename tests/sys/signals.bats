@@ -87,6 +87,31 @@ full_pipe() {
 	done
 }
 
+# bats test_tags=slow
+@test "what holds up the command itself: it ends at its deadline" {
+	local way
+	changing
+	mkfifo "$MADE_UP/fifo"
+	for way in "" "-n"; do
+		promise "a database of users $way"
+		mount --bind "$MADE_UP/fifo" "$MADE_UP/real-etc/passwd"
+		# shellcheck disable=SC2086 # none, or an option
+		run -3 timeout -s KILL 5 vfio-bind handoff $way -t 0.1 --owner=alice 00:10.0
+		umount "$MADE_UP/real-etc/passwd"
+		[[ $output == "vfio-bind: timed out: nothing was touched" ]]
+	done
+	mount --bind "$MADE_UP/fifo" "$MADE_UP/real-etc/passwd"
+	run -125 timeout -s KILL 5 vfio-bind handoff -t 0.1 --owner=alice 00:10.0 -- true
+	umount "$MADE_UP/real-etc/passwd"
+
+	promise "modprobe.d"
+	mkfifo /run/modprobe.d/fifo.conf
+	run -3 timeout -s KILL 5 vfio-bind handoff -t 0.1 -d auto 00:10.0 00:12.0
+	[[ $output == "vfio-bind: 0000:00:10.0: timed out: the checks are not done yet: nothing was touched
+vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was touched" ]]
+	rm /run/modprobe.d/fifo.conf
+}
+
 @test "a signal that was blocked at the start is not lost" {
 	unflagged
 	status_of perl -MPOSIX -e 'sigprocmask SIG_BLOCK, POSIX::SigSet->new(SIGTERM);

@@ -115,11 +115,16 @@ record() {
 # and its pid is in $holder.
 holder=''
 hold() {
-	local comm=''
 	: >>"$1"
 	"${@:2}" sleep 600 <"$1" >/dev/null 2>&1 3>&- &
 	holder=$!
-	until [[ $comm == sleep ]]; do read -r comm <"/proc/$holder/comm"; done
+	is_asleep $holder
+}
+
+# is_asleep PID: waits until this process is sleep(1), and so has open what it was told to.
+is_asleep() {
+	local comm=''
+	until [[ $comm == sleep ]]; do read -r comm <"/proc/$1/comm"; done
 }
 
 let_go() {

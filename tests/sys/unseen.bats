@@ -160,6 +160,52 @@ echo 0000:00:12.0 > $DRIVERS/e1000e/unbind" handoff -n 0000:00:12.0 none
 	rm /run/netns/none
 }
 
+# stacked: eth1 of a PCI device, with an interface on top, upper.
+stacked() {
+	local index
+	ip link add eth1 type veth peer name upper 2>/dev/null || skip "this kernel has no veth"
+	IFS=: read -r index _ < <(ip -o link show eth1)
+	attribute "$PCI/0000:00:1c.0/0000:01:00.0/net/eth1/ifindex" "$index"
+}
+
+@test "what stands on an interface, in a network namespace that only a thread is in" {
+	local ready=$MADE_UP/ready task
+	rm -f "$ready"
+	stacked
+	"${REAL%/*}/tools/node-user" threadnet /dev/null "$ready" 3>&- &
+	holder=$!
+	until [[ -e $ready ]]; do kill -0 $holder; done
+	for task in "/proc/$holder/task"/*; do
+		[[ ${task##*/} == "$holder" ]] || ip link set upper netns "${task##*/}"
+	done
+	expect 3 "vfio-bind: 0000:01:00.0: in use: interface eth1 is below upper in the network namespace of \
+node-user (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n 01:00.0 none
+	ip link del eth1
+}
+
+@test "what stands on an interface, in a network namespace that is mounted behind another mount" {
+	local at=$MADE_UP/behind
+	stacked
+	mkdir "$at"
+	: >"$at/net"
+	unshare --net="$at/net" true
+	hold /dev/null nsenter --net="$at/net"
+	ip link set upper netns "$holder"
+	mount -t tmpfs made-up "$at"
+	expect 3 "vfio-bind: 0000:01:00.0: in use: interface eth1 is below upper in the network namespace of \
+sleep (pid $holder)
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n 01:00.0 none
+	let_go
+	expect 3 "vfio-bind: 0000:01:00.0: cannot tell who uses its interfaces: $at/net is behind another mount
+vfio-bind: hint: --force takes it all the same" handoff -n 01:00.0 none
+	umount "$at"
+	expect 3 "vfio-bind: 0000:01:00.0: in use: interface eth1 is below upper in network namespace $at/net
+vfio-bind: hint: end that use first; --force takes it all the same" handoff -n 01:00.0 none
+	umount "$at/net"
+	ip link del eth1 2>/dev/null || :
+}
+
 # ends_when CALL PATH ARGUMENT...: the process ends when this call of vfio-bind for PATH comes, which
 # fails as the kernel lets it fail then.
 ends_when() {
@@ -244,6 +290,22 @@ vfio-bind: cannot read $NVME: Too many open files" \
 		openat:EMFILE "$NVME/tty" vfio-bind list -nro HOLDER 00:10.0
 }
 
+@test "udev, when it cannot be told whether it is there: nothing is touched" {
+	changing
+	mkdir -p /run/udev
+	: >/run/udev/control
+	unless_seen 1 "vfio-bind: 0000:00:12.0: cannot read /run/udev/control: Input/output error" \
+		access:EIO /run/udev/control vfio-bind handoff -v -t 1 00:12.0 none
+	rm /run/udev/control
+	[[ $output != *echo* ]]
+}
+
+@test "a device that is unplugged as it is listed is none without a driver" {
+	unless_seen 2 "vfio-bind: 0000:00:12.0: the device is gone: it was removed" \
+		access:ENOENT "$PCI/0000:00:12.0" vfio-bind list -n 00:12.0
+	[[ $output == "vfio-bind: "* ]]
+}
+
 # bats test_tags=slow
 @test "the descriptors of each thread have their own five seconds" {
 	local ready=$MADE_UP/ready
@@ -291,23 +353,23 @@ maps() {
 	[[ $status == 0 && $output == "node-user\\x20(pid\\x20$holder)" ]]
 }
 
-@test "what is mapped is known by its file system, too, and not by its inode alone" {
-	local other node=$MADE_UP/a/node file=$MADE_UP/b/file
-	mkdir -p "$MADE_UP"/{a,b}
-	mount -t tmpfs vb "$MADE_UP/a"
-	mount -t tmpfs vb "$MADE_UP/b"
-	if ! mknod "$node" c 1 5; then skip "no node can be made here"; fi
-	: >"$file"
-	[[ $(stat -c %i "$node") == "$(stat -c %i "$file")" ]]
+@test "what is mapped, of a file system that has another file of the same inode number" {
+	local at=$MADE_UP/twice first
 	nodes_of_nvme 1:5
-	maps "$file"
-	other=$holder
-	maps "$node"
-	vfio_bind list -nro HOLDER 00:10.0
-	kill "$other"
-	[[ $status == 0 && $output == "node-user\\x20(pid\\x20$holder)" ]]
-	let_go
-	umount "$MADE_UP"/{a,b}
+	mkdir -p "$at"/{node,file,both}
+	mount -t tmpfs made-up "$at/node"
+	mount -t tmpfs made-up "$at/file"
+	mknod "$at/node/node" c 1 5 2>/dev/null || skip "no node can be made here"
+	cp "$(type -P sleep)" "$at/file"
+	mount -t overlay -o "xino=off,lowerdir=$at/node:$at/file" made-up "$at/both" || skip "no overlay here"
+	"$at/both/sleep" 20 3>&- &
+	first=$!
+	until grep -q "$at/both/sleep" /proc/$first/maps; do kill -0 $first; done
+	maps "$at/both/node"
+	[[ $(awk '$6 ~ "/both/" { print $4, $5 }' /proc/{$first,[1-9]*/task/[1-9]*}/maps | sort -u | wc -l) == 1 ]]
+	expect 0 "node-user\\x20(pid\\x20$holder)" list -nro HOLDER 00:10.0
+	kill $first
+	umount -l "$at"/{both,node,file}
 }
 
 @test "a process that has just ended, or what no server tells any more, is nobody" {
@@ -331,4 +393,37 @@ maps() {
 	run -3 strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
 		-e inject=openat:delay_enter=7s:when=1 vfio-bind handoff -n 00:10.0 none
 	[[ $output == *"cannot tell who has it open: it takes too long to look into sleep (pid $holder)"* ]]
+}
+
+# beside_slow COMMAND...: runs it while a look into $holder takes four seconds; sets ms, how long
+# COMMAND took, and output.
+# shellcheck disable=SC2016 # for the inner bash
+beside_slow() {
+	run strace -qqqf -o "$MADE_UP/trace" -e trace=openat -P "/proc/$holder" \
+		-e inject=openat:delay_enter=4s:when=1 \
+		bash -c 'start=${EPOCHREALTIME/./}; "$@"; echo $((${EPOCHREALTIME/./} - start)) >"$0"' \
+		"$MADE_UP/took" "$@"
+	ms=$(($(<"$MADE_UP/took") / 1000))
+}
+
+# bats test_tags=slow
+@test "a process that takes long to look into keeps nobody: a signal, the deadline" {
+	local ms
+	promise "a signal while the parent looks for all devices"
+	nodes_of_nvme 1:7
+	hold /dev/null
+	beside_slow timeout 1 vfio-bind handoff 00:10.0 none
+	[[ $output == *"interrupted"*": nothing was touched"* ]]
+	((ms < 3000))
+
+	promise "the deadline, at which the parent looks who holds what is not done"
+	hold /dev/null
+	mkdir -p /run/vfio-bind/lock
+	chmod -R 700 /run/vfio-bind
+	exec {lock}>/run/vfio-bind/lock/pci:0000:00:05.2
+	flock $lock
+	beside_slow vfio-bind release -t 0.5 00:05.2
+	exec {lock}>&-
+	[[ $output == *"timed out: locked by "* ]]
+	((ms > 1800 && ms < 3000))
 }

@@ -111,8 +111,11 @@ vfio-bind: hint: --force takes it all the same"
         TCM FILEIO ID: 0        File: $path  Size: 4096  Mode: O_DSYNC Async: 0" >"$core/fileio_0/vb/info"
 		free 0000:00:1f.2
 	done
-	echo "/run/gone (deleted)" >"$namespace/device_path"
-	free 0000:00:1f.2
+	ln -sfn loop "$MADE_UP/loop"
+	for path in "/run/gone (deleted)" "$MADE_UP/loop" "$MADE_UP/cmdline/image"; do
+		echo "$path" >"$namespace/device_path"
+		free 0000:00:1f.2
+	done
 	# That could be a node of the disk.
 	for path in "/dev/vb-gone" "/run/root/dev/a b"; do
 		echo "$path" >"$namespace/device_path"
@@ -239,6 +242,7 @@ vfio-bind: hint: --force takes it all the same"
 	: >/run/udev/queue
 	# shellcheck disable=SC2217 # it only has it open
 	sleep 5.5 </dev/full 3>&- &
+	is_asleep $!
 	free 0000:00:10.0
 	# Up to the deadline.
 	hold /dev/full

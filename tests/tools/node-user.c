@@ -8,12 +8,14 @@
  *   mapped   not open any more, but mapped
  *   thread   open in a thread; the main thread has ended
  *   threadmap  mapped by a thread alone, and not open any more
+ *   threadnet  as thread, which has a network namespace of its own
  *   path     opened as a path only (O_PATH), as anybody can
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +47,13 @@ static void *stay(void *unused)
 	return unused;
 }
 
+static void *stay_apart(void *unused)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		die("unshare");
+	return stay(unused);
+}
+
 /* A shared mapping of /dev/zero is not of it any more. */
 static void map(int fd, const char *kind)
 {
@@ -67,11 +76,12 @@ static void wait_for_the_end(int fd)
 	exit(0);
 }
 
-static void leave_it_to_a_thread(void)
+static void leave_it_to_a_thread(const char *way)
 {
+	void *(*end)(void *) = strcmp(way, "threadnet") ? stay : stay_apart;
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, stay, NULL) != 0)
+	if (pthread_create(&thread, NULL, end, NULL) != 0)
 		die("pthread_create");
 	pthread_exit(NULL);
 }
@@ -89,6 +99,6 @@ int main(int argc, char **argv)
 	if (strstr(way, "map"))
 		map(fd, way);
 	if (strncmp(way, "thread", strlen("thread")) == 0)
-		leave_it_to_a_thread();
+		leave_it_to_a_thread(way);
 	stay(NULL);
 }
