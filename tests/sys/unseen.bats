@@ -382,6 +382,9 @@ maps() {
 		unless_seen 0 "" $call vfio-bind list -nro HOLDER 00:10.0
 		[[ ! $output ]]
 	done
+	# Of another file system than FUSE, that tells nothing.
+	unless_seen 3 "cannot tell who has it open: /proc/$holder/fd: Input/output error" \
+		statx:EIO "/proc/$holder/fd" vfio-bind list -nro HOLDER 00:10.0
 }
 
 # bats test_tags=slow
