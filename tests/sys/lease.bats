@@ -90,7 +90,7 @@ worker() {
 
 teardown() {
 	[[ ! ${command-} ]] || kill -KILL "$command" 2>/dev/null || :
-	pkill --ns $$ --nslist mnt -KILL -x sleep || :
+	pkill --ns $$ --nslist mnt -KILL -x 'sleep|script' || :
 	umount /dev/vfio/devices/vfio0 2>/dev/null || :
 	rm -f "$MADE_UP/dev/vfio/devices/vfio0"
 	let_go
@@ -355,8 +355,9 @@ vfio-bind: COMMAND ended with status 0" handoff 00:10.0 none -- rm -r "$NVME"
 	parked
 	# COMMAND has it from the terminal, and from there alone.
 	echo 'bash -c '\''strace -qqq -o /run/made-up/trace -e trace=kill vfio-bind handoff 00:10.0 none' \
-		'-- sh -c "echo AGAIN; sleep 100"; echo ON'\' >&9
+		'-- sh -c "echo AGAIN; exec sleep 1000"; echo ON'\' >&9
 	await grep -q AGAIN "$told"
+	await pgrep --ns $$ --nslist mnt -xf "sleep 1000" # a shell could lose ^C before that
 	printf '\x03' >&9
 	echo 'echo status=$?' >&9
 	await grep -q status=130 "$told"
@@ -396,6 +397,7 @@ STAYS="sh -c 'echo \$\$ >/run/made-up/ready; exec sleep 600'"
 	promise "^C, and COMMAND is not in the process group"
 	at_terminal "vfio-bind handoff 00:10.0 none -- timeout 600 $STAYS"
 	ready
+	is_asleep "$command" # a shell could lose it before that
 	printf '\x03' >&9
 	await is_gone "$command"
 	exec 9>&-
