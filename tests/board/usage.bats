@@ -333,6 +333,7 @@ can_be_opened() {
 		driver=$(driver_of "$device")
 		udev_opens
 		vfio_bind 0 handoff "$device" none
+		[[ ! $output ]] # udev is not asked about a device without a driver
 		vfio_bind 0 release "$device"
 		is_home "$device" "$driver"
 	done
