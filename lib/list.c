@@ -409,12 +409,14 @@ static void close_row(struct row *row)
 }
 
 /* Was it removed since it was found? An operand, which can be @any device, must not look
- * like one without a driver then. */
+ * like one without a driver then. Asked for in its open folder, as there are thousands:
+ * each has the link to its bus (bus_add_device), until it is removed. */
 static bool is_removed(const struct row *row, bool any)
 {
+	const char *entry = row->dir < 0 ? row->dev.path : "subsystem";
 	struct error e;
 
-	if (access(row->dev.path, F_OK) == 0 || errno != ENOENT)
+	if (faccessat(row->dir, entry, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
 		return false;
 	error_set(&e, STATUS_USAGE, "%s: the device is gone: it was removed",
 		  row->dev.name);

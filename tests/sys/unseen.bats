@@ -302,7 +302,7 @@ vfio-bind: cannot read $NVME: Too many open files" \
 
 @test "a device that is unplugged as it is listed is none without a driver" {
 	unless_seen 2 "vfio-bind: 0000:00:12.0: the device is gone: it was removed" \
-		access:ENOENT "$PCI/0000:00:12.0" vfio-bind list -n 00:12.0
+		faccessat,faccessat2:ENOENT "$PCI/0000:00:12.0" vfio-bind list -n 00:12.0
 	[[ $output == "vfio-bind: "* ]]
 }
 
