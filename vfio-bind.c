@@ -600,10 +600,10 @@ static void end_in_time(int number)
 }
 
 /* Up to the workers nothing is touched, and this process itself can be held up: by a
- * database of users, or a folder of PATH. */
+ * database of users, or a folder of PATH. It ends when a worker would be left. */
 static void limit_time(void)
 {
-	const int64_t limit = arg_request.timeout + SEC / 2;
+	const int64_t limit = arg_request.timeout + GRACE;
 	const struct itimerspec once = {.it_value = {limit / SEC, limit % SEC}};
 	const struct sigaction action = {.sa_handler = end_in_time};
 	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGVTALRM};

@@ -19,9 +19,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-/* After the deadline the parent waits this long for a last message of each worker. */
-#define GRACE (500 * MSEC)
-
 /* A worker that is not stuck gets this long more, and so much again for each step (of an
  * undo, say) that it begins after the deadline. */
 #define GRACE_STEP (5 * SEC)

@@ -6,6 +6,9 @@
 
 #include "command.h"
 
+/* After the deadline the parent waits this long for a last message of each worker. */
+#define GRACE (500 * MSEC)
+
 /* Called in the parent, with what the workers report. */
 struct listener {
 	void (*step)(const char *line); /* a line for a root shell */
