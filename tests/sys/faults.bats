@@ -7,7 +7,7 @@
 load sys
 
 # Under ptrace, LeakSanitizer does not work.
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+export ASAN_OPTIONS=$NO_LEAKS
 
 # The calls by which vfio-bind learns something, or makes a process that does. Memory is not
 # among them: without it the program ends at once, as by a kill. Nor are the worker's messages.

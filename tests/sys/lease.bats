@@ -11,7 +11,7 @@ LOCK=/run/vfio-bind/lock/pci:0000:00:10.0 RECORD=/run/vfio-bind/record/pci:0000:
 
 setup_file() {
 	# Under ptrace, LeakSanitizer does not work.
-	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+	export ASAN_OPTIONS=$NO_LEAKS
 }
 
 # parked: the disk is; and its release has only the record to remove.

@@ -8,7 +8,7 @@ NODE=/dev/vfio/devices/vfio0
 
 setup_file() {
 	# Under ptrace, LeakSanitizer does not work.
-	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+	export ASAN_OPTIONS=$NO_LEAKS
 }
 
 # with_node: there is one of the VF that VFIO has, which nobody has open.

@@ -6,7 +6,7 @@ load sys
 
 setup_file() {
 	# Under ptrace, LeakSanitizer does not work.
-	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+	export ASAN_OPTIONS=$NO_LEAKS
 }
 
 # flagged TEXT: the disk has this flag, and a record if it has any.

@@ -6,7 +6,7 @@
 load sys
 
 # Under ptrace, LeakSanitizer does not work.
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+export ASAN_OPTIONS=$NO_LEAKS
 
 # unless_seen STATUS TEXT CALL:ERRNO PATH COMMAND...: COMMAND, a vfio-bind, ends with this status
 # and says that TEXT if this call for PATH fails; PATH may be empty.
