@@ -108,6 +108,38 @@ static bool is_hidden(const char *path)
 	return streq(hidden, "1");
 }
 
+/* Of what VFIO has there, as a mediated device (mdev), a guest may have only the node of
+ * the group open, which is elsewhere. By its name in /sys, the group of that one has no
+ * IOMMU, but not by the node's (vfio_noiommu_group_alloc): both are tried. */
+static void note_vfio_group(struct below *below, const char *path)
+{
+	static const char *const prefixes[] = {"", "noiommu-"};
+	_cleanup_free_ char *driver = sysfs_link(path, "driver");
+	_cleanup_free_ char *group =
+		driver_is_vfio(driver) ? sysfs_link(path, "iommu_group") : NULL;
+
+	for (size_t i = 0; group && i < ARRAY_SIZE(prefixes); i++) {
+		_cleanup_free_ char *dir =
+			format("/sys/class/vfio/%s%s", prefixes[i], group);
+		dev_t number;
+
+		if (sysfs_number(dir, &number) == 0)
+			add_node(below, dir, number);
+	}
+}
+
+/* Note what an entry of @path tells of others: who goes with it. */
+static void note_entry(struct below *below, const char *path, const struct dirent *entry)
+{
+	if (streq(entry->d_name, "driver") && entry->d_type == DT_LNK)
+		note_vfio_group(below, path);
+	if (starts_with(entry->d_name, "consumer:")) {
+		_cleanup_free_ char *link = format("%s/%s", path, entry->d_name);
+
+		names_add(&below->consumers, link);
+	}
+}
+
 /* Note what is at @path and below it. */
 static int walk(struct below *below, const char *path)
 {
@@ -128,6 +160,7 @@ static int walk(struct below *below, const char *path)
 
 			err = walk(below, inner);
 		}
+		note_entry(below, path, entry);
 	}
 	if (err == 0)
 		err = -errno;
@@ -155,6 +188,7 @@ void below_clear(struct below *below)
 	free(below->node);
 	names_free(&below->interfaces);
 	names_free(&below->net_parents);
+	names_free(&below->consumers);
 	*below = (struct below){0};
 }
 
@@ -162,6 +196,16 @@ void below_files(const struct below *below, struct file_ids *files)
 {
 	for (size_t i = 0; i < below->n; i++)
 		file_ids_add(files, below->node[i].file);
+}
+
+bool below_has(const struct device *dev, const char *link)
+{
+	_cleanup_free_ char *path = realpath(link, NULL);
+	size_t n = strlen(dev->path);
+
+	if (!path)
+		sysfs_note_unread(link);
+	return path && strncmp(path, dev->path, n) == 0 && path[n] == '/';
 }
 
 unsigned int below_functions(const struct below *below)

@@ -18,15 +18,20 @@ struct below {
 	struct names interfaces; /* the syspaths of those that this /sys shows */
 	/* The syspaths of what has network interfaces, in whatever namespace they are. */
 	struct names net_parents;
+	struct names consumers; /* the links to consumers, of the device and what is below */
 };
 
 /* What is below @dev while a host driver has it; and the multipath NVMe disks that disks
- * of it are paths to. Nothing, while VFIO or no driver has it. Returns 0 with @below to
+ * of it are paths to, and the VFIO groups of what VFIO has there. Nothing, while VFIO or
+ * no driver has it. Returns 0 with @below to
  * be cleared, or -errno: a folder could not be read. */
 _must_check_ int below_read(const struct device *dev, struct below *below);
 
 void below_clear(struct below *below);
 #define _cleanup_below_ __attribute__((cleanup(below_clear)))
+
+/* Does the link lead to what is below @dev? What cannot be told is noted. */
+bool below_has(const struct device *dev, const char *link);
 
 /* How many disks and interfaces are among it. */
 unsigned int below_functions(const struct below *below);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "share.h"
+#include "below.h"
 #include "mount.h"
 #include "sysfs.h"
 
@@ -26,12 +27,8 @@ static void add_virtiofs_tags(const struct device *dev, struct names *tags)
 		_cleanup_free_ char *dir = format(VIRTIOFS "/%s", shares.name[i]);
 		_cleanup_free_ char *link = format("%s/device", dir);
 		_cleanup_free_ char *tag = sysfs_read(dir, "tag");
-		_cleanup_free_ char *path = realpath(link, NULL);
-		size_t n = strlen(dev->path);
 
-		if (!path)
-			sysfs_note_unread(link);
-		if (tag && path && strncmp(path, dev->path, n) == 0 && path[n] == '/')
+		if (below_has(dev, link) && tag)
 			names_add(tags, tag);
 	}
 }

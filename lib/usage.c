@@ -102,20 +102,36 @@ static int interface_uses(const struct context *c, struct usage *usage, struct e
 	return link_uses(&c->below->net_parents, &usage->uses, e);
 }
 
+/* Would the consumer that the link leads to be unbound with the device? One that is below
+ * it is looked at itself. */
+static bool goes_too(const struct device *dev, const char *link)
+{
+	_cleanup_free_ char *consumer = format("%s/consumer", link);
+	_cleanup_free_ char *status = sysfs_read(link, "status");
+	_cleanup_free_ char *sync_only = sysfs_read(link, "sync_state_only");
+
+	return streq(status, "active") && !streq(sync_only, "1") &&
+	       !below_has(dev, consumer);
+}
+
 static int consumer_uses(const struct context *c, struct usage *usage, struct error *e)
 {
-	const struct device *dev = c->dev;
-	_cleanup_names_ struct names links = sysfs_names(dev->path, "consumer:");
+	const struct names *links = &c->below->consumers;
 
 	(void)e;
-	for (size_t i = 0; i < links.n; i++) {
-		_cleanup_free_ char *dir = format("%s/%s", dev->path, links.name[i]);
-		_cleanup_free_ char *status = sysfs_read(dir, "status");
-		_cleanup_free_ char *sync_only = sysfs_read(dir, "sync_state_only");
+	for (size_t i = 0; i < links->n; i++) {
+		const char *link = links->name[i];
+		const char *name = below_name(link) + strlen("consumer:");
+		_cleanup_free_ char *supplier =
+			format("%.*s", (int)(below_name(link) - 1 - link), link);
 
-		if (streq(status, "active") && !streq(sync_only, "1"))
-			add_use(usage, "its consumer %s would be unbound too",
-				links.name[i] + strlen("consumer:"));
+		if (!goes_too(c->dev, link))
+			continue;
+		if (streq(supplier, c->dev->path))
+			add_use(usage, "its consumer %s would be unbound too", name);
+		else
+			add_use(usage, "%s, a consumer of its %s, would be unbound too",
+				name, below_name(supplier));
 	}
 	return 0;
 }
@@ -277,7 +293,9 @@ char *usage_names(const struct device *dev)
 	}
 	for (size_t i = 0; i < below.interfaces.n; i++)
 		append(&list, ",", "%s", below_name(below.interfaces.name[i]));
-	for (size_t i = 0; i < below.n; i++)
-		append(&list, ",", "%s", below_name(below.node[i].path));
+	for (size_t i = 0; i < below.n; i++) {
+		if (!streq(below.node[i].subsystem, "vfio")) /* a group has other columns */
+			append(&list, ",", "%s", below_name(below.node[i].path));
+	}
 	return list;
 }

@@ -151,6 +151,28 @@ vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
 	free 0000:00:10.0
 	echo active >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
 	in_use "its consumer pci:0000:00:1f.3 would be unbound too" 0000:00:10.0
+	# Those of what is below it, but not what is there itself.
+	folder "$NVME/nvme/nvme0/"{consumer:platform:half,consumer:nvme:below}
+	echo active >"$NVME/nvme/nvme0/consumer:platform:half/status"
+	echo active >"$NVME/nvme/nvme0/consumer:nvme:below/status"
+	link "$NVME/nvme/nvme0/consumer:nvme:below/consumer" "$NVME/nvme"
+	none "$NVME/consumer:pci:0000:00:1f.3"
+	in_use "platform:half, a consumer of its nvme0, would be unbound too" 0000:00:10.0
+
+	promise "what VFIO has below it, as a mediated device: who has its group open"
+	local mdev=$NVME/0a1b group
+	none "$NVME/nvme"
+	link "$mdev/driver" /sys/bus/mdev/drivers/vfio_mdev
+	link "$mdev/iommu_group" /sys/kernel/iommu_groups/30
+	for group in 30 noiommu-30; do
+		folder "/sys/class/vfio/$group"
+		attribute "/sys/class/vfio/$group/dev" 1:7
+		free 0000:00:10.0
+		hold /dev/full
+		in_use "/dev/$group is open in sleep (pid $holder)" 0000:00:10.0
+		let_go
+		none "/sys/class/vfio/$group"
+	done
 
 	promise "the only console"
 	folder /sys/class/graphics/fbcon /sys/class/vtconsole/vtcon{0,1}
