@@ -47,6 +47,17 @@ static void add_node(struct below *below, const char *path, dev_t number)
 	below->node[below->n++] = node;
 }
 
+/* What is used with the device, but is not below it. */
+static void add_elsewhere(struct below *below, const char *path)
+{
+	dev_t number;
+
+	if (sysfs_number(path, &number) < 0)
+		return;
+	add_node(below, path, number);
+	below->node[below->n - 1].elsewhere = true;
+}
+
 static int walk(struct below *below, const char *path);
 
 /* The multipath NVMe disk that a hidden disk is a path to, with its partitions and its
@@ -119,25 +130,25 @@ static void note_vfio_group(struct below *below, const char *path)
 		driver_is_vfio(driver) ? sysfs_link(path, "iommu_group") : NULL;
 
 	for (size_t i = 0; group && i < ARRAY_SIZE(prefixes); i++) {
-		_cleanup_free_ char *dir =
+		_cleanup_free_ char *node =
 			format("/sys/class/vfio/%s%s", prefixes[i], group);
-		dev_t number;
 
-		if (sysfs_number(dir, &number) == 0)
-			add_node(below, dir, number);
+		add_elsewhere(below, node);
 	}
 }
 
-/* Note what an entry of @path tells of others: who goes with it. */
+/* Note what an entry of @path tells of others: who drives it, who goes with it. */
 static void note_entry(struct below *below, const char *path, const struct dirent *entry)
 {
-	if (streq(entry->d_name, "driver") && entry->d_type == DT_LNK)
-		note_vfio_group(below, path);
-	if (starts_with(entry->d_name, "consumer:")) {
-		_cleanup_free_ char *link = format("%s/%s", path, entry->d_name);
+	bool is_driver = streq(entry->d_name, "driver") && entry->d_type == DT_LNK;
+	_cleanup_free_ char *link = NULL;
 
-		names_add(&below->consumers, link);
-	}
+	if (!is_driver && !starts_with(entry->d_name, "consumer:"))
+		return;
+	link = format("%s/%s", path, entry->d_name);
+	names_add(is_driver ? &below->drivers : &below->consumers, link);
+	if (is_driver)
+		note_vfio_group(below, path);
 }
 
 /* Note what is at @path and below it. */
@@ -167,16 +178,43 @@ static int walk(struct below *below, const char *path)
 	return err == -ENOENT ? 0 : err;
 }
 
+static bool has_subsystem(const struct below *below, const char *subsystem)
+{
+	for (size_t i = 0; i < below->n; i++) {
+		if (streq(below->node[i].subsystem, subsystem))
+			return true;
+	}
+	return false;
+}
+
+/* The lines of virtio's consoles are below no device, and nothing tells which is whose
+ * (hvc_init). */
+static void add_lines_of_console(struct below *below)
+{
+	_cleanup_names_ struct names lines = {0};
+
+	if (has_subsystem(below, "virtio-ports"))
+		lines = sysfs_names("/sys/class/tty", "hvc");
+	for (size_t i = 0; i < lines.n; i++) {
+		_cleanup_free_ char *line = format("/sys/class/tty/%s", lines.name[i]);
+
+		add_elsewhere(below, line);
+	}
+}
+
 int below_read(const struct device *dev, struct below *below)
 {
 	_cleanup_free_ char *driver = sysfs_link(dev->path, "driver");
+	int err;
 
 	*below = (struct below){0};
 	if (!driver)
 		return errno == ENOENT ? 0 : -errno;
 	if (driver_is_vfio(driver))
 		return 0;
-	return walk(below, dev->path);
+	err = walk(below, dev->path);
+	add_lines_of_console(below);
+	return err;
 }
 
 void below_clear(struct below *below)
@@ -189,6 +227,7 @@ void below_clear(struct below *below)
 	names_free(&below->interfaces);
 	names_free(&below->net_parents);
 	names_free(&below->consumers);
+	names_free(&below->drivers);
 	*below = (struct below){0};
 }
 

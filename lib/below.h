@@ -10,6 +10,7 @@ struct node {
 	char *path;	 /* its syspath */
 	char *subsystem; /* block, sound, input... */
 	struct file_id file;
+	bool elsewhere; /* it is used with the device, but not below it */
 };
 
 struct below {
@@ -18,13 +19,14 @@ struct below {
 	struct names interfaces; /* the syspaths of those that this /sys shows */
 	/* The syspaths of what has network interfaces, in whatever namespace they are. */
 	struct names net_parents;
-	struct names consumers; /* the links to consumers, of the device and what is below */
+	/* The links to drivers and consumers, of the device and of what is below it. */
+	struct names drivers, consumers;
 };
 
 /* What is below @dev while a host driver has it; and the multipath NVMe disks that disks
- * of it are paths to, and the VFIO groups of what VFIO has there. Nothing, while VFIO or
- * no driver has it. Returns 0 with @below to
- * be cleared, or -errno: a folder could not be read. */
+ * of it are paths to, the VFIO groups of what VFIO has there, and the lines of a console.
+ * Nothing, while VFIO or no driver has it. Returns 0 with @below to be cleared, or
+ * -errno: a folder could not be read. */
 _must_check_ int below_read(const struct device *dev, struct below *below);
 
 void below_clear(struct below *below);

@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
-/* A use of the block device @number. */
+/* A use of the block device @number, or of the NVMe controller whose node has it. */
 struct use {
 	dev_t number;
+	bool controller;
 	char *text;    /* "is mounted on /mnt"; NULL: */
 	char *stacked; /* the syspath of the disk that stands on it */
 };
@@ -45,16 +47,16 @@ static int cannot_tell(struct error *e, const char *what, const char *where, int
 			 strerror(err));
 }
 
-/* The block device that @node is a node of. Returns 0, also with @number 0: of none; or
- * -errno. */
-static int node_number(const char *node, dev_t *number)
+/* The device that @node is a node of. Returns 0, also with @number 0: of none of that
+ * @type; or -errno. */
+static int node_number(const char *node, mode_t type, dev_t *number)
 {
 	struct stat st;
 
 	*number = 0;
 	if (stat(node, &st) < 0)
 		return -errno;
-	if (S_ISBLK(st.st_mode))
+	if ((st.st_mode & S_IFMT) == type)
 		*number = st.st_rdev;
 	return 0;
 }
@@ -100,7 +102,7 @@ static void add_swap(struct table *table, const char *line)
 	struct use use = {0};
 
 	node[strcspn(node, " \t\n")] = '\0';
-	if (node[0] != '/' || node_number(node, &use.number) < 0 || !use.number)
+	if (node[0] != '/' || node_number(node, S_IFBLK, &use.number) < 0 || !use.number)
 		return; /* the headings; a file, whose file system is mounted */
 	use.text = copy("is swapped on");
 	add(table, use);
@@ -174,12 +176,22 @@ static int add_loops(struct table *table, struct error *e)
 /* What the kernel opened by this path, maybe long ago, or in another mount namespace. If
  * it leads nowhere, it is a file that was removed, unless it was in somebody's /dev: who
  * owns the folder can also have put a file, or a link to itself, in its place. */
-static int number_of_path(const char *path, dev_t *number)
+static int number_of(const char *path, mode_t type, dev_t *number)
 {
-	int err = node_number(path, number);
+	int err = node_number(path, type, number);
 	bool nowhere = err == -ENOENT || err == -ENOTDIR || err == -ELOOP;
 
 	return nowhere && !strstr(path, "/dev/") ? 0 : err;
+}
+
+static int number_of_path(const char *path, dev_t *number)
+{
+	return number_of(path, S_IFBLK, number);
+}
+
+static int number_of_controller(const char *path, dev_t *number)
+{
+	return number_of(path, S_IFCHR, number);
 }
 
 /* LIO's info: "File: PATH  Size: N" of a file, "Major: N Minor: N" of a block device. A
@@ -208,23 +220,40 @@ static int number_of_info(const char *text, dev_t *number)
 #define CONFIG "/sys/kernel/config/"
 
 /* Attributes that tell what is exported; a * is the rest of any name. The kernel has
- * opened it, not exclusively. */
-static const struct {
-	const char *who, *attribute;
+ * opened it, not exclusively; a controller by the path of its node. */
+static const struct exported {
+	const char *who, *module, *attribute;
 	int (*number)(const char *text, dev_t *number);
+	bool controller;
 } exports[] = {
-	{"nvmet", CONFIG "nvmet/subsystems/*/namespaces/*/device_path", number_of_path},
-	{"LIO", CONFIG "target/core/*/*/info", number_of_info},
-	{"a USB gadget", CONFIG "usb_gadget/*/functions/mass_storage.*/lun.*/file",
-	 number_of_path},
+	{"nvmet", "nvmet", CONFIG "nvmet/subsystems/*/namespaces/*/device_path",
+	 number_of_path, false},
+	{"nvmet", "nvmet", CONFIG "nvmet/subsystems/*/passthru/device_path",
+	 number_of_controller, true},
+	{"LIO", "target_core_mod", CONFIG "target/core/*/*/info", number_of_info, false},
+	{"a USB gadget", "usb_f_mass_storage",
+	 CONFIG "usb_gadget/*/functions/mass_storage.*/lun.*/file", number_of_path,
+	 false},
 };
 
-static int add_export(struct table *table, const char *who, const char *path,
-		      int (*number)(const char *text, dev_t *number))
+/* Of Linux's fs/configfs/mount.c. */
+#define CONFIGFS_MAGIC 0x62656570
+
+/* Can be seen what the module exports? It goes on when nobody has configfs mounted. */
+static bool is_shown(const char *module)
+{
+	struct statfs fs;
+
+	return !sysfs_has("/sys/module", module) ||
+	       (statfs(CONFIG, &fs) == 0 && fs.f_type == CONFIGFS_MAGIC);
+}
+
+static int add_export(struct table *table, const struct exported *exported,
+		      const char *path)
 {
 	_cleanup_free_ char *dir = copy(path);
 	_cleanup_free_ char *enabled = NULL, *text = NULL;
-	struct use use = {0};
+	struct use use = {.controller = exported->controller};
 	int err;
 
 	*strrchr(dir, '/') = '\0';
@@ -236,10 +265,10 @@ static int add_export(struct table *table, const char *who, const char *path,
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
 	if (!*text)
 		return 0;
-	err = number(text, &use.number);
+	err = exported->number(text, &use.number);
 	if (err < 0)
 		return err;
-	use.text = format("is exported by %s (%s)", who, dir + strlen(CONFIG));
+	use.text = format("is exported by %s (%s)", exported->who, dir + strlen(CONFIG));
 	add(table, use);
 	return 0;
 }
@@ -274,10 +303,14 @@ static int add_exports(struct table *table, struct error *e)
 	for (size_t i = 0; i < ARRAY_SIZE(exports) && err == 0; i++) {
 		_cleanup_names_ struct names files = {0};
 
+		if (!is_shown(exports[i].module))
+			return error_set(e, STATUS_REFUSED,
+					 "cannot tell what is exported by %s: configfs "
+					 "is not mounted on " CONFIG,
+					 exports[i].who);
 		find_files("", exports[i].attribute, &files);
 		for (size_t j = 0; j < files.n && err == 0; j++) {
-			err = add_export(table, exports[i].who, files.name[j],
-					 exports[i].number);
+			err = add_export(table, &exports[i], files.name[j]);
 			if (err < 0)
 				cannot_tell(e, "what is exported", files.name[j], -err);
 		}
@@ -301,6 +334,13 @@ static int read_table(struct table *table, struct error *e)
 	if ((err = add_lines(table, swaps, add_swap)) < 0 && err != -ENOENT)
 		return cannot_tell(e, "what is swapped on", swaps, -err);
 	return add_loops(table, e) < 0 ? -1 : add_exports(table, e);
+}
+
+static bool is_controller(const char *path)
+{
+	_cleanup_free_ char *subsystem = sysfs_link(path, "subsystem");
+
+	return streq(subsystem, "nvme");
 }
 
 static void find_uses(const struct table *table, const char *path, const char *chain,
@@ -342,6 +382,7 @@ static void find_uses(const struct table *table, const char *path, const char *c
 {
 	_cleanup_free_ char *dir = format("%s/holders", path);
 	_cleanup_names_ struct names holders = sysfs_names(dir, "");
+	bool controller = is_controller(path);
 	dev_t number;
 
 	if (sysfs_number(path, &number) < 0)
@@ -350,7 +391,7 @@ static void find_uses(const struct table *table, const char *path, const char *c
 		const struct use *use = &table->use[i];
 		_cleanup_free_ char *what = NULL;
 
-		if (use->number != number)
+		if (use->number != number || use->controller != controller)
 			continue;
 		if (use->stacked) {
 			find_stacked(table, use->stacked, chain, uses);
@@ -433,7 +474,8 @@ int disk_uses(const struct names *paths, struct names *uses, struct error *e)
 	for (size_t i = 0; i < paths->n; i++)
 		find_uses(&table, paths->name[i], below_name(paths->name[i]), uses);
 	for (size_t i = 0; i < paths->n && !uses->n; i++) {
-		if (find_exclusive(paths->name[i], uses, e) < 0)
+		if (!is_controller(paths->name[i]) &&
+		    find_exclusive(paths->name[i], uses, e) < 0)
 			return -1;
 	}
 	return 0;

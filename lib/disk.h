@@ -5,7 +5,8 @@
 
 #include "error.h"
 
-/* What are these disks and partitions, by their syspaths, used for by the kernel: where
+/* What are these disks, partitions and NVMe controllers, by their syspaths, used for by
+ * the kernel: where
  * each is mounted, whether it is swapped on, what holds it or is stacked on it (with the
  * chain of names up to it), a loop device, an export of nvmet, LIO or a USB gadget; or,
  * if nothing of this can be seen from here, whether it is opened exclusively all the

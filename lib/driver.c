@@ -388,3 +388,39 @@ bool driver_is_built_in(const char *bus, const char *driver)
 
 	return sysfs_has(dir, driver) && !sysfs_has(dir, state);
 }
+
+/* How many devices the drivers of the module have. */
+static size_t devices_of_module(const char *module)
+{
+	_cleanup_free_ char *dir = format("%s/drivers", module);
+	_cleanup_names_ struct names drivers = sysfs_names(dir, "");
+	size_t n = 0;
+
+	for (size_t i = 0; i < drivers.n; i++) {
+		_cleanup_free_ char *driver = format("%s/%s", dir, drivers.name[i]);
+		_cleanup_names_ struct names entries = sysfs_names(driver, "");
+
+		for (size_t j = 0; j < entries.n; j++) {
+			_cleanup_free_ char *its = format("%s/driver", entries.name[j]);
+
+			n += sysfs_has(driver, its);
+		}
+	}
+	return n;
+}
+
+char *driver_module_used(const char *driver)
+{
+	_cleanup_free_ char *name = sysfs_link(driver, "module");
+	_cleanup_free_ char *module = format("/sys/module/%s", name ? name : "");
+	_cleanup_free_ char *users = name ? sysfs_read(module, "refcnt") : NULL;
+	_cleanup_free_ char *dir = format("%s/holders", module);
+	_cleanup_names_ struct names holders = {0};
+
+	if (!users)
+		return NULL;
+	holders = sysfs_names(dir, "");
+	if (strtol(users, NULL, 10) <= (long)holders.n || devices_of_module(module) != 1)
+		return NULL;
+	return copy(name);
+}

@@ -54,3 +54,9 @@ bool driver_is_built_in(const char *bus, const char *driver);
 
 /* Can devices be bound to and unbound from it by hand (not suppress_bind_attrs)? */
 bool driver_has_bind(const char *bus, const char *driver);
+
+/* The module of the driver at @driver, a path in /sys, if somebody uses it: more than the
+ * modules that stand on it; and no other device has one of its drivers, which could be
+ * what is used. A new string, or NULL: nobody, or that cannot be told, as of a driver
+ * that is built in. */
+char *driver_module_used(const char *driver);

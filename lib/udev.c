@@ -136,8 +136,10 @@ static bool all_below_are_through(struct udev *udev, const struct device *dev,
 		return true; /* what cannot be seen is not waited for */
 	if (below_functions(&below) < functions)
 		return false;
-	for (size_t i = 0; i < below.n; i++)
-		through = through && is_through(udev, below.node[i].path);
+	for (size_t i = 0; i < below.n; i++) {
+		if (!below.node[i].elsewhere)
+			through = through && is_through(udev, below.node[i].path);
+	}
 	for (size_t i = 0; i < below.interfaces.n; i++)
 		through = through && is_through(udev, below.interfaces.name[i]);
 	return through;

@@ -2,6 +2,7 @@
 #include "usage.h"
 #include "below.h"
 #include "disk.h"
+#include "driver.h"
 #include "link.h"
 #include "pci.h"
 #include "share.h"
@@ -85,8 +86,10 @@ static int block_uses(const struct context *c, struct usage *usage, struct error
 	_cleanup_names_ struct names disks = {0};
 
 	for (size_t i = 0; i < c->below->n; i++) {
-		if (streq(c->below->node[i].subsystem, "block"))
-			names_add(&disks, c->below->node[i].path);
+		const struct node *node = &c->below->node[i];
+
+		if (streq(node->subsystem, "block") || streq(node->subsystem, "nvme"))
+			names_add(&disks, node->path);
 	}
 	return disk_uses(&disks, &usage->uses, e);
 }
@@ -212,6 +215,26 @@ static int serial_console_uses(const struct context *c, struct usage *usage,
 	return 0;
 }
 
+/* What a driver has made need not be below the device: the watchdog of some, an algorithm
+ * of the kernel's crypto, a channel for DMA, a clock. Of a device that has nothing to be
+ * seen below it, the driver's module tells whether there are users. */
+static int module_uses(const struct context *c, struct usage *usage, struct error *e)
+{
+	const struct below *below = c->below;
+
+	(void)e;
+	if (below->n || below->net_parents.n || usage->uses.n)
+		return 0;
+	for (size_t i = 0; i < below->drivers.n; i++) {
+		_cleanup_free_ char *module = driver_module_used(below->drivers.name[i]);
+
+		if (module)
+			add_use(usage, "the kernel counts users of its module %s",
+				module);
+	}
+	return 0;
+}
+
 /* --- all of them ------------------------------------------------------------------- */
 
 /* Each adds what it finds to @usage. Returns 0 or -1 with @e: it could not be looked at.
@@ -219,7 +242,7 @@ static int serial_console_uses(const struct context *c, struct usage *usage,
 static int (*const kinds[])(const struct context *c, struct usage *usage,
 			    struct error *e) = {
 	interface_uses, block_uses,	     mounted_share_uses, consumer_uses,
-	console_uses,	serial_console_uses, process_uses,
+	console_uses,	serial_console_uses, module_uses,	 process_uses,
 };
 
 /* A scan that is older may not know of a process that has come since. */
@@ -294,7 +317,7 @@ char *usage_names(const struct device *dev)
 	for (size_t i = 0; i < below.interfaces.n; i++)
 		append(&list, ",", "%s", below_name(below.interfaces.name[i]));
 	for (size_t i = 0; i < below.n; i++) {
-		if (!streq(below.node[i].subsystem, "vfio")) /* a group has other columns */
+		if (!below.node[i].elsewhere)
 			append(&list, ",", "%s", below_name(below.node[i].path));
 	}
 	return list;

@@ -112,8 +112,19 @@ is_open_in() {
 	vfio_bind 0 handoff --dry-run "$NVME"
 	echo 1 >$subsystem/namespaces/1/enable
 	in_use "$NVME" "$disk is exported by nvmet (nvmet/subsystems/vb/namespaces/1)"
+	# Whom nobody can ask exports it all the same.
+	umount $CONFIG
+	vfio_bind 3 handoff "$NVME"
+	says "cannot tell what is exported by nvmet: configfs is not mounted on $CONFIG/"
+	mount -t configfs configfs $CONFIG
 	echo 0 >$subsystem/namespaces/1/enable
-	rmdir $subsystem/namespaces/1 $subsystem
+	rmdir $subsystem/namespaces/1
+	echo -n "/dev/${disk%n*}" >$subsystem/passthru/device_path
+	vfio_bind 0 handoff --dry-run "$NVME"
+	echo 1 >$subsystem/passthru/enable
+	in_use "$NVME" "${disk%n*} is exported by nvmet (nvmet/subsystems/vb/passthru)"
+	echo 0 >$subsystem/passthru/enable
+	rmdir $subsystem
 
 	mkdir -p $CONFIG/target/core/fileio_0/vb
 	echo "fd_dev_name=/dev/$disk,fd_dev_size=4194304" >$CONFIG/target/core/fileio_0/vb/control
@@ -123,12 +134,20 @@ is_open_in() {
 	free "$NVME"
 }
 
-@test "a share that is mounted by its tag" {
+@test "a share that is mounted by its tag, or in another mount namespace" {
+	local ready=$BATS_TEST_TMPDIR/mounted
 	modprobe -a virtio_pci 9pnet_virtio 9p
 	until_true 10 test -e "$(syspath "$SHARE")/virtio0/mount_tag"
 	mount -t 9p -o trans=virtio "vb share" "$mnt"
 	in_use "$SHARE" "its share vb share is mounted on $mnt"
 	umount "$mnt"
+	# shellcheck disable=SC2016 # for that shell
+	in_background unshare -m bash -c 'mount -t 9p -o trans=virtio "vb share" "$0" && : >"$1" && exec sleep infinity' \
+		"$mnt" "$ready"
+	until_true 10 test -e "$ready"
+	in_use "$SHARE" "the kernel counts users of its module 9pnet_virtio"
+	end_background
+	until_true 10 grep -qx 0 /sys/module/9pnet_virtio/refcnt
 	free "$SHARE"
 }
 

@@ -132,6 +132,23 @@ vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
 	none /sys/kernel/config/usb_gadget
 	rm -r "/dev/vb  Size: "
 
+	promise "a controller that nvmet exports"
+	local passthru=/sys/kernel/config/nvmet/subsystems/a/passthru
+	attribute "$NVME/nvme/nvme0/dev" 1:7
+	folder "$passthru"
+	echo /dev/full >$passthru/device_path
+	echo 0 >$passthru/enable
+	free 0000:00:10.0
+	echo 1 >$passthru/enable
+	in_use "nvme0 is exported by nvmet (nvmet/subsystems/a/passthru)" 0000:00:10.0
+	echo /dev/null >$passthru/device_path
+	free 0000:00:10.0
+
+	promise "what is exported, where nobody has mounted what tells it"
+	folder /sys/module/target_core_mod
+	expect 3 "vfio-bind: 0000:00:1f.2: cannot tell what is exported by LIO: configfs is not mounted on /sys/kernel/config/
+vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
+
 	promise "a multipath disk, by each controller"
 	changing
 	mkdir -p /run/mounted
@@ -205,6 +222,35 @@ vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
 	free 0000:00:10.0
 	echo "tty0 ttyS4" >/sys/class/tty/console/active
 	in_use "ttyS4 is a console of the kernel" 0000:00:10.0
+
+	promise "a line of a hypervisor's console, which is not below it"
+	folder "$NVME/ports/vport0p1" /sys/class/tty/{hvc0,console}
+	link "$NVME/ports/vport0p1/subsystem" /sys/class/virtio-ports
+	attribute "$NVME/ports/vport0p1/dev" 1023:6
+	attribute /sys/class/tty/hvc0/dev 1:7
+	link /sys/class/tty/hvc0/subsystem /sys/class/tty
+	free 0000:00:10.0
+	echo "tty0 hvc0" >/sys/class/tty/console/active
+	in_use "hvc0 is a console of the kernel" 0000:00:10.0
+	: >/sys/class/tty/console/active
+	hold /dev/full
+	in_use "/dev/hvc0 is open in sleep (pid $holder)" 0000:00:10.0
+	let_go
+
+	promise "what cannot be seen, but keeps its driver's module"
+	local module=/sys/module/nvme
+	none "$NVME/nvme"
+	folder "$module/holders/other" "$module/drivers"
+	link "$module/drivers/pci:nvme" /sys/bus/pci/drivers/nvme
+	link /sys/bus/pci/drivers/nvme/module "$module"
+	link /sys/bus/pci/drivers/nvme/0000:00:10.0 "$NVME"
+	attribute "$module/refcnt" 1
+	free 0000:00:10.0
+	echo 2 >"$module/refcnt"
+	in_use "the kernel counts users of its module nvme" 0000:00:10.0
+	# It could be another device of that module.
+	link /sys/bus/pci/drivers/nvme/0000:00:05.0 "$PCI/0000:00:05.0"
+	free 0000:00:10.0
 
 	promise "a /proc that does not show all processes"
 	folder "$NVME/tty/ttyX"
