@@ -473,39 +473,41 @@ static int mirred_use(const struct look *look, const struct nlmsghdr *message,
 	return 0;
 }
 
-/* Who has the file open, as far as can be seen; NULL: nobody. */
-static char *holders_of(struct file_id file)
+/* Who has these files open, as far as can be seen; NULL: nobody. */
+static char *holders_of(const struct file_ids *files)
 {
-	const struct file_ids files = {&file, 1};
 	_cleanup_holders_ struct holders holders = {0};
 	struct error ignored;
 
-	IGNORE(holders_find(&files, INT64_MAX, -1, &holders, &ignored));
-	return holders_text(&holders, &files, LIST_MAX);
+	IGNORE(holders_find(files, INT64_MAX, -1, &holders, &ignored));
+	return holders_text(&holders, files, LIST_MAX);
 }
 
-/* A packet socket is bound to it (packet_seq_show): that also hears what has no address.
+/* Packet sockets are bound to it (packet_seq_show): they also hear what has no address.
  */
 static int packets_check(const struct look *look, struct error *e)
 {
+	_cleanup_files_ struct file_ids sockets = {0};
+	_cleanup_free_ char *holders = NULL, *line = NULL;
 	FILE *file = look->view->packets;
-	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 
 	while (file && getline(&line, &size, file) > 0) {
-		_cleanup_free_ char *holders = NULL;
 		unsigned int index;
 		uint64_t inode;
 
-		if (sscanf(line, "%*s %*s %*s %*s %u %*s %*s %*s %ju", &index, &inode) !=
-			    2 ||
-		    index != look->link->index)
-			continue;
-		holders = holders_of((struct file_id){S_IFSOCK, inode});
-		look_say(look, "is listened to by ",
-			 holders ? holders : "a packet socket");
+		if (sscanf(line, "%*s %*s %*s %*s %u %*s %*s %*s %ju", &index, &inode) ==
+			    2 &&
+		    index == look->link->index)
+			file_ids_add(&sockets, (struct file_id){S_IFSOCK, inode});
 	}
-	return file && ferror(file) ? netns_cannot_tell(look->link->ns, errno, e) : 0;
+	if (file && ferror(file))
+		return netns_cannot_tell(look->link->ns, errno, e);
+	if (!sockets.n)
+		return 0;
+	holders = holders_of(&sockets);
+	look_say(look, "is listened to by ", holders ? holders : "a packet socket");
+	return 0;
 }
 
 /* A PPPoE connection goes by it, which needs no address either (pppoe_seq_show). */

@@ -359,3 +359,22 @@ vfio-bind: hint: --force takes it all the same" handoff -n 00:10.0 none
 	in_use "sda1 is swapped on" 0000:00:1f.2
 	rm /dev/vb-swap
 }
+
+@test "an interface that two listen to: each process is looked into once for both" {
+	local ready=$BATS_TEST_TMPDIR/ready one two
+	ip link set eth0 up
+	ip address flush dev eth0
+	"${REAL%/*}/tools/link-use" eth0 packet "$ready.1" 3>&- &
+	one=$!
+	"${REAL%/*}/tools/link-use" eth0 packet "$ready.2" 3>&- &
+	two=$!
+	until [[ -e $ready.1 && -e $ready.2 ]]; do kill -0 $one $two; done
+	run traced -f -qqo "$ready" -e trace=fork,clone,clone3 "$REAL" handoff -n 0000:00:12.0 none
+	kill $one $two
+	wait
+	ip link set eth0 down
+	printf '%s\n' "$output" && cat "$ready"
+	[[ $status == 3 && $output == *"in use: interface eth0 is listened to by link-use (pid $one), link-use (pid $two)"$'\n'* ]]
+	# The worker, and one child of it that looks.
+	[[ $(grep -c '= [1-9]' "$ready") == 2 ]]
+}
