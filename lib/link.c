@@ -13,6 +13,7 @@
 #include <linux/pkt_sched.h>
 #include <linux/tc_act/tc_mirred.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <sys/stat.h>
 
 /* --- which interfaces there are --- */
@@ -26,6 +27,7 @@ struct link {
 	char name[IF_NAMESIZE];
 	char kind[IF_NAMESIZE];
 	bool xdp;     /* it has an XDP program */
+	bool can;     /* it is on a CAN bus, which has no addresses */
 	char *parent; /* the syspath of its device; NULL: that is not told */
 };
 
@@ -116,6 +118,7 @@ static struct link link_of(const struct netns *ns, const struct nlmsghdr *messag
 	link.lower = netlink_number(attribute[IFLA_LINK], 0);
 	link.lower_ns = netlink_number(attribute[IFLA_LINK_NETNSID], SAME_NS);
 	xdp = netlink_payload(netlink_nested(attribute[IFLA_XDP], IFLA_XDP_ATTACHED), 1);
+	link.can = header->ifi_type == ARPHRD_CAN;
 	link.xdp = xdp && *xdp != XDP_ATTACHED_NONE;
 	copy_text(attribute[IFLA_IFNAME], link.name);
 	copy_text(netlink_nested(attribute[IFLA_LINKINFO], IFLA_INFO_KIND), link.kind);
@@ -586,6 +589,8 @@ static int up_check(const struct look *look, size_t before, struct error *e)
 		look_say(look, "has an XDP program", "");
 	if (uses->n == before && look->link->promiscuity)
 		look_say(look, "is promiscuous", "");
+	if (uses->n == before && look->link->can)
+		look_say(look, "is up on a CAN bus", "");
 	return 0;
 }
 

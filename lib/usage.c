@@ -215,6 +215,30 @@ static int serial_console_uses(const struct context *c, struct usage *usage,
 	return 0;
 }
 
+#define NETCONSOLE "/sys/kernel/config/netconsole"
+
+/* Does the kernel send its messages by one of its interfaces? That needs no address of
+ * the interface. */
+static int netconsole_uses(const struct context *c, struct usage *usage, struct error *e)
+{
+	_cleanup_names_ struct names targets = sysfs_names(NETCONSOLE, "");
+
+	(void)e;
+	for (size_t i = 0; i < targets.n; i++) {
+		_cleanup_free_ char *dir = format(NETCONSOLE "/%s", targets.name[i]);
+		_cleanup_free_ char *enabled = sysfs_read(dir, "enabled");
+		_cleanup_free_ char *name = sysfs_read(dir, "dev_name");
+
+		for (size_t j = 0; j < c->below->interfaces.n; j++) {
+			if (streq(enabled, "1") &&
+			    streq(name, below_name(c->below->interfaces.name[j])))
+				add_use(usage, "interface %s sends the kernel's messages",
+					name);
+		}
+	}
+	return 0;
+}
+
 /* What a driver has made need not be below the device: the watchdog of some, an algorithm
  * of the kernel's crypto, a channel for DMA, a clock. Of a device that has nothing to be
  * seen below it, the driver's module tells whether there are users. */
@@ -241,8 +265,9 @@ static int module_uses(const struct context *c, struct usage *usage, struct erro
  * What is open comes last: it can be over in a moment. */
 static int (*const kinds[])(const struct context *c, struct usage *usage,
 			    struct error *e) = {
-	interface_uses, block_uses,	     mounted_share_uses, consumer_uses,
-	console_uses,	serial_console_uses, module_uses,	 process_uses,
+	interface_uses,	 block_uses,   mounted_share_uses,
+	consumer_uses,	 console_uses, serial_console_uses,
+	netconsole_uses, module_uses,  process_uses,
 };
 
 /* A scan that is older may not know of a process that has come since. */

@@ -44,6 +44,17 @@ SDA="$PCI/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda"
 	none "$net/eth0/upper_vlan0"
 	in_use "interface eth0 is in bond bond0; interface eth0 is in bridge br0" 0000:00:12.0
 
+	promise "an interface by which the kernel sends its messages"
+	local target=/sys/kernel/config/netconsole/a
+	folder $target
+	echo eth0 >$target/dev_name
+	echo 0 >$target/enabled
+	free 0000:00:12.0
+	echo 1 >$target/enabled
+	in_use "interface eth0 sends the kernel's messages" 0000:00:12.0
+	echo eth1 >$target/dev_name
+	free 0000:00:12.0
+
 	promise "an interface that is in no network namespace that can be looked into"
 	local unseen="cannot tell who uses it: its interface is in a network namespace that cannot be looked into
 vfio-bind: hint: --force takes it all the same"

@@ -6,11 +6,16 @@
 #include "test.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 
 #define PARENT "/sys/devices/pci0000:99/0000:99:00.0"
 
 /* The errno of a look at the parent of the second interface, or 0. */
 static int second_fails_with;
+
+/* Of both. */
+static struct ifinfomsg kind;
 
 int __wrap_netns_find(struct netns_list *list, struct error *e);
 int __wrap_netns_find(struct netns_list *list, struct error *e)
@@ -44,6 +49,7 @@ static void put_interface(struct nlmsghdr *message, int index, const char *paren
 
 	message->nlmsg_type = RTM_NEWLINK;
 	header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+	*header = kind;
 	header->ifi_index = index;
 	mnl_attr_put_strz(message, IFLA_IFNAME, "vbtest");
 	mnl_attr_put_strz(message, IFLA_PARENT_DEV_BUS_NAME, "pci");
@@ -58,7 +64,8 @@ int __wrap_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request,
 	struct nlmsghdr *message;
 
 	(void)socket;
-	(void)request;
+	if (request->nlmsg_type != RTM_GETLINK)
+		return 0;
 	answer->data = calloc(2, 256);
 	if (!answer->data)
 		abort();
@@ -96,8 +103,27 @@ static void test_parent(void)
 	ok(content(), "an interface whose device cannot be told is not passed over");
 }
 
+static void test_can(void)
+{
+	static char parent[] = PARENT;
+	struct names parents = {(char *[]){parent}, 1}, uses = {0};
+	struct error e;
+
+	second_fails_with = 0;
+	kind.ifi_type = ARPHRD_CAN;
+	EXPECT(link_uses(&parents, &uses, &e) == 0 && uses.n == 0);
+	kind.ifi_flags = IFF_UP;
+	EXPECT(link_uses(&parents, &uses, &e) == 0 && uses.n == 1);
+	EXPECT(streq(uses.name[0], "interface vbtest is up on a CAN bus"));
+	names_free(&uses);
+	kind.ifi_type = ARPHRD_ETHER;
+	EXPECT(link_uses(&parents, &uses, &e) == 0 && uses.n == 0);
+	ok(content(), "a CAN bus has no addresses: who is up there is in use");
+}
+
 int main(void)
 {
 	test_parent();
+	test_can();
 	return done();
 }
