@@ -152,7 +152,9 @@ vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
 	free 0000:00:10.0
 	echo 1 >$passthru/enable
 	in_use "nvme0 is exported by nvmet (nvmet/subsystems/a/passthru)" 0000:00:10.0
-	echo /dev/null >$passthru/device_path
+	# A disk of that number is another one.
+	none "$NVME/nvme/nvme0/dev"
+	echo 1:7 >"$NVME/nvme/nvme0/nvme0n1/dev"
 	free 0000:00:10.0
 
 	promise "what is exported, where nobody has mounted what tells it"

@@ -114,7 +114,7 @@ static void test_can(void)
 	EXPECT(link_uses(&parents, &uses, &e) == 0 && uses.n == 0);
 	kind.ifi_flags = IFF_UP;
 	EXPECT(link_uses(&parents, &uses, &e) == 0 && uses.n == 1);
-	EXPECT(streq(uses.name[0], "interface vbtest is up on a CAN bus"));
+	EXPECT(uses.n == 1 && streq(uses.name[0], "interface vbtest is up on a CAN bus"));
 	names_free(&uses);
 	kind.ifi_type = ARPHRD_ETHER;
 	EXPECT(link_uses(&parents, &uses, &e) == 0 && uses.n == 0);
