@@ -248,6 +248,8 @@ vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
 	: >/sys/class/tty/console/active
 	hold /dev/full
 	in_use "/dev/hvc0 is open in sleep (pid $holder)" 0000:00:10.0
+	vfio_bind list -nro USE 00:10.0
+	[[ $output == *vport0p1* && $output != *hvc0* ]]
 	let_go
 
 	promise "what cannot be seen, but keeps its driver's module"
