@@ -568,6 +568,17 @@ static int dump_check(const struct look *look, const struct dump *dump, size_t e
 	return 0;
 }
 
+static int tcx_check(const struct look *look, struct error *e)
+{
+	bool has;
+
+	if (netns_has_tcx(look->link->ns, look->link->index, &has, e) < 0)
+		return -1;
+	if (has)
+		look_say(look, "has a program of tcx", "");
+	return 0;
+}
+
 /* What an interface that is up is used for. Of what can go without an address, the first
  * that is found is enough: much of it goes with an address, or is what an upper interface
  * does. @before: how many uses were known before those of this interface. */
@@ -584,6 +595,8 @@ static int up_check(const struct look *look, size_t before, struct error *e)
 	if (uses->n == before && packets_check(look, e) < 0)
 		return -1;
 	if (uses->n == before && pppoe_check(look, e) < 0)
+		return -1;
+	if (uses->n == before && tcx_check(look, e) < 0)
 		return -1;
 	if (uses->n == before && look->link->xdp)
 		look_say(look, "has an XDP program", "");

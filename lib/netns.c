@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/bpf.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define OWN "/proc/thread-self/ns/net"
 #define NAMED "/run/netns"
@@ -322,25 +324,78 @@ static int open_view(struct netns_view *view)
 	return 0;
 }
 
-int netns_look(const struct netns *ns, struct netns_view *view, struct error *e)
+/* Enter the namespace, with *@own to come back by, unless it is the own one. Returns 0,
+ * or -errno; ESRCH: it has ended. */
+static int enter(const struct netns *ns, int *own)
 {
-	_cleanup_close_ int own = -1, fd = -1;
-	int r;
+	_cleanup_close_ int fd = -1;
+	int err;
 
-	if (!*ns->where) {
-		r = open_view(view);
-		return r < 0 ? netns_cannot_tell(ns, -r, e) : 0;
-	}
-	fd = netns_open(ns);
-	if (fd == -ESRCH)
+	*own = -1;
+	if (!*ns->where)
 		return 0;
-	own = open(OWN, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || own < 0 || setns(fd, CLONE_NEWNET) < 0)
-		return netns_cannot_tell(ns, fd < 0 ? -fd : errno, e);
-	r = open_view(view);
-	if (setns(own, CLONE_NEWNET) < 0)
+	fd = netns_open(ns);
+	if (fd < 0)
+		return fd;
+	*own = open(OWN, O_RDONLY | O_CLOEXEC);
+	if (*own >= 0 && setns(fd, CLONE_NEWNET) == 0)
+		return 0;
+	err = -errno;
+	cleanup_close(own);
+	*own = -1;
+	return err;
+}
+
+/* Come back from the namespace, where @err (0 or -errno) was met. Returns 0, or -1 with
+ * @e. */
+static int leave(const struct netns *ns, int own, int err, struct error *e)
+{
+	if (own >= 0 && setns(own, CLONE_NEWNET) < 0)
 		return error_set(e, STATUS_REFUSED,
 				 "cannot come back to the own network namespace: %s",
 				 strerror(errno));
-	return r < 0 ? netns_cannot_tell(ns, -r, e) : 0;
+	return err < 0 ? netns_cannot_tell(ns, -err, e) : 0;
+}
+
+int netns_look(const struct netns *ns, struct netns_view *view, struct error *e)
+{
+	_cleanup_close_ int own = -1;
+	int err = enter(ns, &own);
+
+	if (err == -ESRCH)
+		return 0;
+	if (err == 0)
+		err = open_view(view);
+	return leave(ns, own, err, e);
+}
+
+/* BPF_TCX_INGRESS and BPF_TCX_EGRESS of Linux 6.6. */
+#define TCX_INGRESS 46
+#define TCX_EGRESS 47
+
+/* Has the interface such a program? Returns 1, 0: also if the kernel knows none, or the
+ * interface has gone; or -errno. */
+static int has_program(uint32_t index, uint32_t type)
+{
+	union bpf_attr query;
+
+	memset(&query, 0, sizeof(query)); /* all of it, as the kernel demands */
+	query.query.target_fd = index;
+	query.query.attach_type = type;
+	if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) == 0)
+		return query.query.prog_cnt > 0;
+	return errno == EINVAL || errno == ENOSYS || errno == ENODEV ? 0 : -errno;
+}
+
+int netns_has_tcx(const struct netns *ns, uint32_t index, bool *has, struct error *e)
+{
+	_cleanup_close_ int own = -1;
+	int r = enter(ns, &own);
+
+	if (r == 0)
+		r = has_program(index, TCX_INGRESS);
+	if (r == 0)
+		r = has_program(index, TCX_EGRESS);
+	*has = r > 0;
+	return leave(ns, own, r, e);
 }

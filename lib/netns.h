@@ -44,6 +44,11 @@ void netns_view_close(struct netns_view *view);
 _must_check_ int netns_look(const struct netns *ns, struct netns_view *view,
 			    struct error *e);
 
+/* Has interface @index of @ns a program of tcx (bpf(2)), on the way in or out, which
+ * rtnetlink does not tell of? As netns_look(). */
+_must_check_ int netns_has_tcx(const struct netns *ns, uint32_t index, bool *has,
+			       struct error *e);
+
 /* A new fd of the namespace; -ESRCH: it has ended; or -errno. */
 _must_check_ int netns_open(const struct netns *ns);
 

@@ -249,6 +249,21 @@ has_link_local() {
 	in_use "has an XDP program"
 }
 
+@test "a program of tcx, in whatever namespace" {
+	[[ $(uname -r) != 6.1.* ]] || skip "it came with Linux 6.6"
+	ip link set "$interface" up
+	used_by tcx
+	in_use "has a program of tcx"
+	kill "$pid"
+	until_true 10 is_gone "$pid"
+	idle
+	ip netns add c
+	ip link set "$interface" netns c
+	ip -n c link set "$interface" up
+	used_by tcx ip netns exec c
+	in_use "has a program of tcx in network namespace c"
+}
+
 @test "a filter of tc, in either direction, or of a queue" {
 	local direction
 	ip link set "$interface" up

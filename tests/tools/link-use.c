@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * link-use INTERFACE packet|pppoe|xdp FILE: uses an interface that may have no address.
+ * link-use INTERFACE packet|pppoe|xdp|tcx FILE: uses an interface that may have no
+ * address.
  *
  * packet: listens to it with a packet socket. pppoe: connects by it to a made-up peer.
- * xdp: puts an XDP program on it, which passes all packets. Then makes FILE, and goes on
- * until a signal ends it.
+ * xdp, tcx: puts such a program on it, which passes all packets. Then makes FILE, and
+ * goes on until a signal ends it.
  */
 #include <arpa/inet.h>
 #include <net/if.h> /* before the kernel's own */
@@ -59,21 +60,24 @@ static int bpf(int command, union bpf_attr *attr)
 	return (int)syscall(SYS_bpf, command, attr, sizeof(*attr));
 }
 
-static void put_xdp(unsigned int interface)
+/* BPF_TCX_EGRESS of Linux 6.6. */
+#define TCX_EGRESS 47
+
+/* Put a program of the type there, which passes all packets. */
+static void put_program(unsigned int interface, uint32_t type, uint32_t place,
+			int32_t pass, uint32_t flags)
 {
-	static const struct bpf_insn pass[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K,
-		 .dst_reg = BPF_REG_0,
-		 .imm = XDP_PASS},
+	const struct bpf_insn instructions[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = pass},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
-	union bpf_attr load = {.prog_type = BPF_PROG_TYPE_XDP,
-			       .insn_cnt = sizeof(pass) / sizeof(*pass),
-			       .insns = (uintptr_t)pass,
+	union bpf_attr load = {.prog_type = type,
+			       .insn_cnt = sizeof(instructions) / sizeof(*instructions),
+			       .insns = (uintptr_t)instructions,
 			       .license = (uintptr_t) ""};
 	union bpf_attr link = {.link_create = {.target_ifindex = interface,
-					       .attach_type = BPF_XDP,
-					       .flags = XDP_FLAGS_SKB_MODE}};
+					       .attach_type = place,
+					       .flags = flags}};
 	int program = bpf(BPF_PROG_LOAD, &load);
 
 	if (program < 0)
@@ -88,13 +92,16 @@ int main(int argc, char *argv[])
 	unsigned int interface = argc == 4 ? if_nametoindex(argv[1]) : 0;
 
 	if (!interface)
-		die("usage: link-use INTERFACE packet|pppoe|xdp FILE");
+		die("usage: link-use INTERFACE packet|pppoe|xdp|tcx FILE");
 	if (strcmp(argv[2], "packet") == 0)
 		listen_to(interface);
 	else if (strcmp(argv[2], "pppoe") == 0)
 		connect_by(argv[1]);
-	else
-		put_xdp(interface);
+	else if (strcmp(argv[2], "xdp") == 0)
+		put_program(interface, BPF_PROG_TYPE_XDP, BPF_XDP, XDP_PASS,
+			    XDP_FLAGS_SKB_MODE);
+	else /* TCX_NEXT is -1 */
+		put_program(interface, BPF_PROG_TYPE_SCHED_CLS, TCX_EGRESS, -1, 0);
 	if (open(argv[3], O_CREAT | O_WRONLY, 0600) < 0)
 		die(argv[3]);
 	pause();

@@ -43,6 +43,18 @@ void __wrap_netns_view_close(struct netns_view *view)
 	(void)view;
 }
 
+int __wrap_netns_has_tcx(const struct netns *ns, uint32_t index, bool *has,
+			 struct error *e);
+int __wrap_netns_has_tcx(const struct netns *ns, uint32_t index, bool *has,
+			 struct error *e)
+{
+	(void)ns;
+	(void)index;
+	(void)e;
+	*has = false;
+	return 0;
+}
+
 static void put_interface(struct nlmsghdr *message, int index, const char *parent)
 {
 	struct ifinfomsg *header;
