@@ -294,8 +294,7 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 			      struct error *e)
 {
 	const char *reason = workers->interrupted ? "interrupted" : "timed out";
-	_cleanup_free_ char *holders =
-		vfio_holders(&worker->nodes, getpid(), workers->look_until);
+	_cleanup_free_ char *holders = vfio_holders(&worker->nodes, workers->look_until);
 	_cleanup_free_ char *held = holders ? format("; held by %s", holders)
 				    : worker->users
 					    ? format("; it was open in %s", worker->users)
