@@ -119,7 +119,12 @@ static const struct {
 	{HANDOFF,
 	 {"driver", 'd', "DRIVER", 0,
 	  "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
-	{PIN | HANDOFF,
+	{PIN,
+	 {"force", 'f', 0, 0,
+	  "do not ask whether it is in use by the host, nor whether DRIVER is for it, "
+	  "nor, with --boot, whether its driver is built in",
+	  0}},
+	{HANDOFF,
 	 {"force", 'f', 0, 0,
 	  "do not ask whether it is in use by the host, nor whether DRIVER is for it",
 	  0}},

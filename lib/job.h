@@ -23,7 +23,8 @@ struct request {
 	bool boot;	    /* a pin: at every boot, too; a release: from now on, too */
 	const struct boot_pins *pins; /* in a release: as they were before it; or NULL */
 	bool force;	  /* do not look whether the host uses the device, nor whether the
-			     driver is for it */
+			     driver is for it, nor, for a pin at boot, whether the host's
+			     driver is built in */
 	int64_t deadline; /* monotonic ns */
 	/* NULL: none. All devices or none, and they are released when COMMAND has ended,
 	 * with a deadline of its own: @timeout ns from then on. */
