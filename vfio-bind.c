@@ -56,8 +56,8 @@ static struct lease arg_lease; /* argv: NULL if no COMMAND is given */
 /* With a COMMAND, whose status is vfio-bind's, every failure of vfio-bind's own. */
 #define STATUS_OF_LEASE 125
 
-/* From where on signals are blocked, an fd to read those to stop from. -1: they are not.
- */
+/* Once signals are blocked, the fd that those to stop are read from
+ * (worker_block_signals()); -1: none are blocked yet. */
 static int signals = -1;
 
 static struct boot_pins pins; /* as they were before, where they play a part */
@@ -531,7 +531,8 @@ static int end_before_workers(void)
 	return worst;
 }
 
-/* Of all: what has a record, and what is pinned at boot. */
+/* What a release of all is of: what has a record, and with --boot what is pinned at boot.
+ * *@strangers: as of record_list(). */
 static struct names all_operands(struct names *strangers)
 {
 	struct names names = record_list(strangers);
@@ -543,8 +544,8 @@ static struct names all_operands(struct names *strangers)
 	return names;
 }
 
-/* Returns false if nothing may be touched. Without a file that is no record, it goes on.
- */
+/* Make the operands of a release of all. A file that is no record is told of, and the
+ * others go home. Returns false if nothing may be touched: not all could be read. */
 static bool find_all(void)
 {
 	_cleanup_names_ struct names strangers = {0};
@@ -622,41 +623,66 @@ static void limit_time(void)
 		timer_settime(time_limit, 0, &once, NULL);
 }
 
-static int run_changing(void)
+static int refuse_user(void)
 {
-	static const struct listener listener = {tell_step, tell_warning, tell_note,
-						 tell_failure, tell_result};
-	_cleanup_devices_ struct devices devices = {0}, in_order = {0};
-	int signal_number, status;
+	struct error e;
 
-	if (geteuid() != 0 && !arg_dry_run) {
-		fprintf(stderr, PROGRAM ": this needs root; --dry-run and list do not\n");
-		worst = STATUS_USAGE;
-		return own_status();
-	}
-	arg_request.timeout = (int64_t)(arg_timeout * SEC);
-	arg_request.deadline = now() + arg_request.timeout;
-	limit_time();
-	if (arg_lease.argv && (status = find_lease()))
+	error_set(&e, STATUS_USAGE, "this needs root; --dry-run and list do not");
+	fail(NULL, &e);
+	return own_status();
+}
+
+/* Find, before anything is touched, all that the command names: COMMAND, the owner, the
+ * devices. Returns -1; or the exit status, if the command ends here. */
+static int find_named(struct devices *devices)
+{
+	int status = arg_lease.argv ? find_lease() : 0;
+
+	if (status)
 		return status;
 	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
 		return own_status();
 	if (arg_all && !find_all())
 		return own_status();
-	devices = find_operands(true);
-	if (!all_read() || !devices.n ||
+	*devices = find_operands(true);
+	if (!all_read() || !devices->n ||
 	    (worst && arg_request.command != COMMAND_RELEASE))
 		return own_status();
-	for (size_t i = 0; i < devices.n; i++) {
-		struct device dev = device_copy(&devices.dev[i]);
+	return -1;
+}
 
-		devices_append(&in_order, &dev);
+/* Workers lock their devices in the order of @devices, which is one for all commands.
+ * COMMAND is told of them in that of the operands: *@as_named. */
+static void order(struct devices *devices, struct devices *as_named)
+{
+	for (size_t i = 0; i < devices->n; i++) {
+		struct device dev = device_copy(&devices->dev[i]);
+
+		devices_append(as_named, &dev);
 	}
-	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
+	qsort(devices->dev, devices->n, sizeof(*devices->dev), compare);
+}
+
+static int run_changing(void)
+{
+	static const struct listener listener = {tell_step, tell_warning, tell_note,
+						 tell_failure, tell_result};
+	_cleanup_devices_ struct devices devices = {0}, as_named = {0};
+	int signal_number, status;
+
+	if (geteuid() != 0 && !arg_dry_run)
+		return refuse_user();
+	arg_request.timeout = (int64_t)(arg_timeout * SEC);
+	arg_request.deadline = now() + arg_request.timeout;
+	limit_time();
+	status = find_named(&devices);
+	if (status >= 0)
+		return status;
+	order(&devices, &as_named);
 	arg_request.devices = &devices;
 	arg_request.pins = &pins;
 	if (arg_lease.argv) {
-		arg_lease.devices = &in_order;
+		arg_lease.devices = &as_named;
 		arg_request.lease = &arg_lease;
 	}
 	timer_delete(time_limit); /* from here on it looks at its deadline */
