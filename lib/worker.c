@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -37,11 +36,10 @@ struct worker {
 	const struct device *dev;
 	char *group; /* IOMMU group number: all workers of one group get there, or none;
 			NULL: this device stands alone */
-	char *users; /* of the device through its host driver, before the unbind; NULL:
-		      * none
-		      */
+	char *users; /* who uses the device through its host driver, before the unbind; or
+			who holds it after COMMAND's end; NULL: nobody that is known */
 	struct vfio_nodes nodes; /* read before the worker starts: the unbind removes
-				    them, but a holder is still found by their names */
+				    them, but what a holder has open keeps their number */
 	pid_t pid;		 /* 0: not started */
 	int socket;		 /* -1: not started, or finished */
 	enum phase reached;	 /* the last phase that the worker has ended */
@@ -65,7 +63,7 @@ struct workers {
 	const struct listener *listener;
 	int64_t deadline;  /* monotonic ns: the request's, that of the release at the end
 			      of a lease, or when a signal came */
-	int interrupted;   /* the last signal that came, or 0 */
+	int interrupted;   /* the last signal to stop that came, or 0 */
 	bool cannot_start; /* COMMAND: a worker does not know of it */
 	bool gate_is_closed; /* COMMAND of a lease waits for its start */
 	bool hurry;	    /* a second signal has come: the parent waits for no worker */
@@ -78,7 +76,7 @@ static void finish(const struct workers *workers, struct worker *worker,
 {
 	struct error e = *result;
 
-	/* Nothing that can be done with it is left to be said. */
+	/* Whatever the hint says could be done with it cannot be done any more. */
 	if (e.status != STATUS_DONE && device_is_gone(worker->dev)) {
 		error_end(&e, "; it was unplugged");
 		*e.hint = '\0';
@@ -240,6 +238,39 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 	workers->listener->step(worker->step);
 }
 
+static void act_on(struct workers *workers, struct worker *worker,
+		   const struct message *message)
+{
+	switch (message->what) {
+	case WHAT_PHASE:
+		hear_phase(workers, worker, message->phase);
+		break;
+	case WHAT_PART:
+		append(&worker->parts, "", "%s", message->error.text);
+		break;
+	case WHAT_STEP:
+		hear_step(workers, worker, message->error.text);
+		break;
+	case WHAT_ENDED:
+		worker->in_step = false;
+		break;
+	case WHAT_WARNING:
+		workers->listener->warning(worker->dev, &message->error);
+		break;
+	case WHAT_USERS:
+		free(worker->users);
+		worker->users = copy(message->error.text);
+		break;
+	case WHAT_HELD:
+		hear_held(workers, worker, message->error.text);
+		break;
+	case WHAT_RESULT:
+		reap(worker->pid); /* it has let its lock go before */
+		finish(workers, worker, &message->error);
+		break;
+	}
+}
+
 /* Take one message of the worker, and act on it. False: there is none now. */
 static bool hear(struct workers *workers, struct worker *worker)
 {
@@ -254,39 +285,37 @@ static bool hear(struct workers *workers, struct worker *worker)
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0 || (n != sizeof(message) && worker->left))
 		return false;
-	if (n != sizeof(message)) {
+	if (n == sizeof(message))
+		act_on(workers, worker, &message);
+	else
 		hear_death(workers, worker);
-		return true;
-	}
-	switch (message.what) {
-	case WHAT_PHASE:
-		hear_phase(workers, worker, message.phase);
-		break;
-	case WHAT_PART:
-		append(&worker->parts, "", "%s", message.error.text);
-		break;
-	case WHAT_STEP:
-		hear_step(workers, worker, message.error.text);
-		break;
-	case WHAT_ENDED:
-		worker->in_step = false;
-		break;
-	case WHAT_WARNING:
-		workers->listener->warning(worker->dev, &message.error);
-		break;
-	case WHAT_USERS:
-		free(worker->users);
-		worker->users = copy(message.error.text);
-		break;
-	case WHAT_HELD:
-		hear_held(workers, worker, message.error.text);
-		break;
-	case WHAT_RESULT:
-		reap(worker->pid); /* it has let its lock go before */
-		finish(workers, worker, &message.error);
-		break;
-	}
 	return true;
+}
+
+/* Set @e to that the worker waits for the lock of its device: who has it. */
+static void lock_is_taken(const char *reason, const char *locker, const char *held,
+			  struct error *e)
+{
+	error_set(e, STATUS_REFUSED, "%s: %s%s", reason, locker, held);
+	error_hint(e, starts_with(locker, "leased")
+			      ? "it is released when COMMAND of that lease ends"
+			      : "try again when that process has ended; do not kill it");
+}
+
+/* Set @e to that the worker is in the kernel: at which step, and what follows it. */
+static void step_is_pending(const struct workers *workers, const struct worker *worker,
+			    const char *reason, const char *held, struct error *e)
+{
+	bool written = may_have_written(worker);
+
+	error_set(e, written ? STATUS_BROKEN : STATUS_REFUSED,
+		  "%s: the kernel is not done with: %s", reason, worker->step);
+	error_end(e, "%s", held);
+	if (written)
+		error_hint(e, "%s when it is; pid %d waits for it",
+			   is_releasing(workers, worker) ? "the release is completed"
+							 : "the device is put back",
+			   worker->pid);
 }
 
 /* Set @e to what is known of a worker that has not sent a result. */
@@ -305,29 +334,14 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 			: NULL;
 
 	if (locker) {
-		error_set(e, STATUS_REFUSED, "%s: %s%s", reason, locker, held);
-		error_hint(e, starts_with(locker, "leased")
-				      ? "it is released when COMMAND of that "
-					"lease ends"
-				      : "try again when that process has ended; "
-					"do not "
-					"kill it");
+		lock_is_taken(reason, locker, held, e);
 	} else if (is_leased(workers, worker)) {
 		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
 		error_hint(e,
-			   "it is released when that process ends; pid %d waits "
-			   "for it",
+			   "it is released when that process ends; pid %d waits for it",
 			   worker->pid);
 	} else if (worker->in_step) {
-		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
-			  "%s: the kernel is not done with: %s", reason, worker->step);
-		error_end(e, "%s", held);
-		if (may_have_written(worker))
-			error_hint(e, "%s when it is; pid %d waits for it",
-				   is_releasing(workers, worker)
-					   ? "the release is completed"
-					   : "the device is put back",
-				   worker->pid);
+		step_is_pending(workers, worker, reason, held, e);
 	} else if (may_have_written(worker)) {
 		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at work%s",
 			  reason, worker->pid, held);
