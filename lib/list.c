@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libsmartcols/libsmartcols.h>
-#include <limits.h>
-#include <stdio.h>
 #include <strings.h>
 
 /* A device, and what is read of it from its open directory when its turn comes. */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 

@@ -4,7 +4,7 @@
  * the worker keeps the lock, and finishes when the kernel lets it. */
 #pragma once
 
-#include "command.h"
+#include "job.h"
 
 /* After the deadline the parent waits this long for a last message of each worker. */
 #define GRACE (500 * MSEC)
