@@ -22,8 +22,8 @@ struct row {
 	int dir;     /* O_PATH; -1: it could not be opened, as it is gone */
 	struct binding binding;
 	const struct holders *holders; /* of all rows, if that column is asked for */
-	const struct boot_pins *pins;  /* the same; NULL: they could not be read */
-	bool all_seen;		       /* that there are */
+	bool all_seen;		       /* all processes could be looked into for them */
+	const struct boot_pins *pins;  /* of all rows; NULL: they could not be read */
 };
 
 static char *cell_device(const struct row *row)
@@ -237,8 +237,7 @@ static int select_column(struct selection *selection, const char *name, struct e
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
 		if (strcasecmp(columns[i].name, name) != 0)
 			continue;
-		if (selection->n ==
-		    sizeof(selection->column) / sizeof(*selection->column))
+		if (selection->n == ARRAY_SIZE(selection->column))
 			return error_set(e, STATUS_USAGE, "too many columns");
 		selection->column[selection->n++] = &columns[i];
 		return 0;

@@ -42,11 +42,9 @@ static bool has(const struct netns_list *list, ino_t inode)
 	return false;
 }
 
-/* Takes @path and @where. */
-static void add(struct netns_list *list, ino_t inode, char *path, char *where)
+/* Add a namespace, unless it is there already. */
+static void add(struct netns_list *list, ino_t inode, const char *path, const char *where)
 {
-	_cleanup_free_ char *own_path = path, *own_where = where;
-
 	if (has(list, inode))
 		return;
 	list->ns = with_room(list->ns, list->n, sizeof(*list->ns));
@@ -64,6 +62,7 @@ static int add_mounted(struct netns_list *list, const char *path, const char *na
 		       struct error *e)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	_cleanup_free_ char *where = format(" in network namespace %s", name);
 	struct stat st;
 	int type;
 
@@ -78,8 +77,7 @@ static int add_mounted(struct netns_list *list, const char *path, const char *na
 				 "cannot tell who uses its interfaces: %s: %s", path,
 				 strerror(errno));
 	if (type == CLONE_NEWNET)
-		add(list, st.st_ino, copy(path),
-		    format(" in network namespace %s", name));
+		add(list, st.st_ino, path, where);
 	return 0;
 }
 
@@ -136,7 +134,7 @@ static int add_of_task(struct netns_list *list, const char *path, const char *pi
 	where = format(" in the network namespace of %s", name ? name : pid);
 	if (err)
 		return netns_cannot_tell(&(struct netns){.where = where}, err, e);
-	add(list, st.st_ino, copy(path), copy(where));
+	add(list, st.st_ino, path, where);
 	return 0;
 }
 
@@ -224,7 +222,7 @@ int netns_find(struct netns_list *list, struct error *e)
 	/* A kernel without network namespaces has only this one. */
 	if (stat(OWN, &st) < 0 && errno != ENOENT)
 		r = netns_cannot_tell(NULL, errno, e);
-	add(list, st.st_ino, copy(OWN), copy(""));
+	add(list, st.st_ino, OWN, "");
 	if (add_named(list, e) < 0)
 		r = -1;
 	if (add_of_processes(list, e) < 0)
