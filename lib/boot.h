@@ -6,11 +6,11 @@
 #include "device.h"
 
 struct boot_pin {
-	char *device; /* BUS/NAME; it may be absent */
-	char *driver; /* DRIVER_NONE: none may bind */
-	char *guard;  /* which modalias the device must have, as a pattern of fnmatch(3);
-			 "*": whichever, or none */
-	char *module; /* loaded when the device comes up; NULL: none */
+	char *device;	/* BUS/NAME; it may be absent */
+	char *driver;	/* DRIVER_NONE: none may bind */
+	char *identity; /* the modalias that the device must have, as a pattern of
+			   fnmatch(3); "*": whichever, or none */
+	char *module;	/* loaded when the device comes up; NULL: none */
 };
 
 struct boot_pins {
