@@ -495,8 +495,8 @@ static struct devices present(const struct devices *devices)
 	return there;
 }
 
-/* Before they are released: these devices are not pinned at boot any more. One that is
- * absent leaves @devices. Returns false if that failed. */
+/* End, before they are released, the pins of these devices at boot. Those that are absent
+ * are done then, and leave @devices. Returns false if that failed. */
 static bool end_pins(struct devices *devices)
 {
 	static const struct sysfs_listener listener = {tell_step, no_step_ended};

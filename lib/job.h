@@ -75,14 +75,14 @@ struct job {
 	const struct device *dev;
 	const struct request *request;
 	const struct supervisor *supervisor;
-	/* When the command began; and where the device goes, by names that belong to
-	 * others: it owns none. */
-	struct binding from, to;
+	struct binding from;  /* where the device was when the command began */
+	struct binding to;    /* where it goes; its names belong to others */
 	char *driver;	      /* that the user asks for; NULL: none */
 	struct record record; /* as the command found it */
 	bool has_record;
-	bool imagined;		 /* in a dry run: the three above are what would be */
-	bool pinned;		 /* a pin --boot: as it is already */
+	bool imagined; /* in a dry run of a lease's release: from and record are what
+			  would be */
+	bool pinned;   /* a pin --boot: as it is already */
 	struct udev_watch watch; /* since before the first write */
 	struct given group_was, cdev_was;
 	int lock;  /* the device's, or -1 */

@@ -173,8 +173,8 @@ static bool is_of(const struct link *link, const char *parent)
 	return !*link->ns->where && is_shown_at(link, dir);
 }
 
-/* Each of these parents has an interface: set @own to all of them. Returns 0, or -1 with
- * @e: one has none. */
+/* Set in @own which of the links are of these @parents, each of which has one. Returns 0,
+ * or -1 with @e: one of a parent was not found. */
 static int find_own(const struct links *links, const struct names *parents, bool own[],
 		    struct error *e)
 {
@@ -240,7 +240,7 @@ static void uppers_of_sysfs(const struct link *link, const char *parent,
 	}
 }
 
-/* Does @ns call the namespace @other so? */
+/* Is @id what @ns calls the namespace @other? Returns 0 with *@is, or -1 with @e. */
 static int is_called(const struct netns *ns, uint32_t id, const struct netns *other,
 		     bool *is, struct error *e)
 {
@@ -267,7 +267,7 @@ static int is_called(const struct netns *ns, uint32_t id, const struct netns *ot
 	return 0;
 }
 
-/* Does @upper stand on @link? */
+/* Does @upper stand on @link? Returns 0 with *@is, or -1 with @e. */
 static int is_above(const struct link *upper, const struct link *link, bool *is,
 		    struct error *e)
 {

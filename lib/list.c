@@ -405,9 +405,9 @@ static void close_row(struct row *row)
 	binding_clear(&row->binding);
 }
 
-/* Was it removed since it was found? An operand, which can be @any device, must not look
- * like one without a driver then. Asked for in its open folder, as there are thousands:
- * each has the link to its bus (bus_add_device), until it is removed. */
+/* Was it removed since it was found? Asked in its open folder, as there are thousands: it
+ * has the link to its bus (bus_add_device) until then. With @any, for an operand, that is
+ * noted: what is left of it would look like a device without a driver. */
 static bool is_removed(const struct row *row, bool any)
 {
 	const char *entry = row->dir < 0 ? row->dev.path : "subsystem";

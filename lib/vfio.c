@@ -178,7 +178,7 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
 	return error_hint(e, "it is free when that process closes it or ends");
 }
 
-/* Once. Returns 0 with *@guard, or -errno as open_group(). */
+/* Try once to open the group. Returns 0 with *@guard, or -errno as open_group(). */
 static int try_group(const struct vfio_nodes *nodes, int *guard)
 {
 	int fd = sysfs_open_node(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY, S_IFCHR,
@@ -372,7 +372,7 @@ static int reset_open_device(const struct vfio_nodes *nodes, int fd, enum reset 
 	return 0;
 }
 
-/* What is not refused any more, as it has begun. */
+/* A refusal, once the device has been moved, is a failure. Returns -1. */
 static int as_failure(struct error *e)
 {
 	e->status = STATUS_FAILED;
