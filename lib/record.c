@@ -157,8 +157,8 @@ static char *read_lease(int fd)
 {
 	char line[256] = "";
 	ssize_t n = pread(fd, line, sizeof(line) - 1, 0);
-	_cleanup_free_ char *comm = NULL;
 	int pid, name = 0;
+	char *comm;
 
 	if (n < 0)
 		return NULL;
@@ -170,7 +170,7 @@ static char *read_lease(int fd)
 	if (pid == 0)
 		return format("%s (ended)", line + name);
 	comm = sysfs_process_name(pid);
-	return comm ? copy(comm) : format("%s (pid %d)", line + name, pid);
+	return comm ? comm : format("%s (pid %d)", line + name, pid);
 }
 
 /* Returns 0 with *@lock, or in a dry run without; or -1 with @e. */
