@@ -16,10 +16,11 @@
 #define OWN "/proc/thread-self/ns/net"
 #define NAMED "/run/netns"
 
+#define CANNOT_TELL "cannot tell who uses its interfaces"
+
 int netns_cannot_tell(const struct netns *ns, int error, struct error *e)
 {
-	return error_set(e, STATUS_REFUSED, "cannot tell who uses its interfaces%s: %s",
-			 ns ? ns->where : "",
+	return error_set(e, STATUS_REFUSED, CANNOT_TELL "%s: %s", ns ? ns->where : "",
 			 error == EINTR ? "it changes all the time" : strerror(error));
 }
 
@@ -73,8 +74,7 @@ static int add_mounted(struct netns_list *list, const char *path, const char *na
 	if (fd >= 0 && type < 0 && errno == ENOTTY)
 		return 0;
 	if (type < 0 || fstat(fd, &st) < 0)
-		return error_set(e, STATUS_REFUSED,
-				 "cannot tell who uses its interfaces: %s: %s", path,
+		return error_set(e, STATUS_REFUSED, CANNOT_TELL ": %s: %s", path,
 				 strerror(errno));
 	if (type == CLONE_NEWNET)
 		add(list, st.st_ino, path, where);
@@ -186,9 +186,7 @@ static int check_known(const struct netns_list *list, const struct mount *mount,
 	if (sscanf(mount->root, "net:[%" SCNu64, &inode) != 1 ||
 	    has(list, (ino_t)inode) || !is_mounted(mount->id))
 		return 0;
-	return error_set(e, STATUS_REFUSED,
-			 "cannot tell who uses its interfaces: %s is behind another "
-			 "mount",
+	return error_set(e, STATUS_REFUSED, CANNOT_TELL ": %s is behind another mount",
 			 mount->where);
 }
 
@@ -199,9 +197,7 @@ static int add_mounts(struct netns_list *list, struct error *e)
 	int r = mounts_read(&mounts);
 
 	if (r < 0)
-		return error_set(e, STATUS_REFUSED,
-				 "cannot tell who uses its interfaces: " MOUNTS_FILE
-				 ": %s",
+		return error_set(e, STATUS_REFUSED, CANNOT_TELL ": " MOUNTS_FILE ": %s",
 				 strerror(-r));
 	for (size_t i = 0; i < mounts.n; i++) {
 		const struct mount *mount = &mounts.mount[i];
