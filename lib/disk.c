@@ -306,8 +306,8 @@ static int read_table(struct table *table, struct error *e)
 static void find_uses(const struct table *table, const char *path, const char *chain,
 		      struct names *uses);
 
-/* The disk at @path stands on the one that @chain ends with: what uses it and its
- * partitions; or that it stands there. */
+/* The disk at @path stands on the one that the chain of names @below ends with: add what
+ * uses it and its partitions; if nothing does, that it stands there. */
 static void find_stacked(const struct table *table, const char *path, const char *below,
 			 struct names *uses)
 {

@@ -95,7 +95,8 @@ _must_check_ int record_write(const struct device *dev, const struct record *rec
 _must_check_ int record_remove(const struct device *dev, struct error *e);
 
 /* The recorded devices, as BUS/NAME, and those whose record a worker that was killed had
- * begun to write. *@strangers: the names of the files among the records that are none. */
+ * begun to write. @strangers (or NULL) gets the names of the files among the records that
+ * are none. */
 struct names record_list(struct names *strangers);
 
 /* Set @e (STATUS_FAILED) to that this file among the records is of no device. */
