@@ -195,7 +195,8 @@ static void tell_failure(const struct error *e)
 	fail(NULL, e);
 }
 
-/* What fails when a pin at boot has been ended is not as it was. */
+/* A release that fails when the device's pin at boot has been ended leaves it not as it
+ * was: say so in @e. */
 static void add_unpinned(const struct device *dev, struct error *e)
 {
 	e->status = STATUS_BROKEN;
@@ -805,7 +806,7 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		       command->bit == HANDOFF ? "; for several devices, name the "
 						 "driver with --driver"
 					       : "");
-	/* Not what others have flagged or bound. */
+	/* Members of a group that others have flagged or bound stay as they are. */
 	if (command->bit == RELEASE && arg_group)
 		arg_request.only_recorded = true;
 	if (!(command->bit & (PIN | HANDOFF)))
@@ -823,7 +824,7 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		       arg_driver);
 }
 
-/* Those that list alone has. */
+/* Parse an option that list alone has. */
 static error_t parse_list_option(int key, char *arg, struct argp_state *state)
 {
 	switch (key) {

@@ -136,7 +136,8 @@ static char *pin_line(const struct boot_pin *pin)
 		      pin->module ? " " : "", pin->module ? pin->module : "");
 }
 
-/* What compares @key with the pin's identity, if it has one; a new string. */
+/* The part of a rule that compares @key with the pin's identity; empty if that is of any
+ * device. A new string. */
 static char *identity_match(const char *key, const struct boot_pin *pin)
 {
 	return streq(pin->identity, "*") ? copy("")

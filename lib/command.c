@@ -170,8 +170,8 @@ static void imagine(struct job *release, const struct job *handoff)
 
 /* --- and back ------------------------------------------------------------------ */
 
-/* What a release waits for: some are found long after the device was bound. Returns 0 or
- * -1 with @e. */
+/* Count the disks and interfaces below the device: a release waits for as many, as the
+ * kernel finds some of them long after the bind. Returns 0 or -1 with @e. */
 static int count_functions(const struct device *dev, unsigned int *functions,
 			   struct error *e)
 {

@@ -61,7 +61,8 @@ struct sysfs_reader {
 void sysfs_reader_start(struct sysfs_reader *reader, const char *const *dirs, size_t n,
 			const char *attr);
 
-/* The next directory's value; to be called once for each. NULL: there is no such attribute.
+/* The next directory's value; to be called once for each. NULL: there is no such
+ * attribute.
  * "?": it could not be read, which is noted; or a child has waited for it in the kernel
  * for half a second, and is left to wait, which is not. */
 char *sysfs_reader_next(struct sysfs_reader *reader);
