@@ -280,7 +280,7 @@ static int open_if_locked(const struct device *dev)
 	return -err;
 }
 
-char *record_lock_holder(const struct device *dev, pid_t except)
+char *record_lock_taker(const struct device *dev, pid_t except)
 {
 	_cleanup_close_ int fd = sysfs_is_dry_run() ? -ENOENT : open_if_locked(dev);
 	_cleanup_free_ char *lease = NULL, *who = NULL;

@@ -293,11 +293,11 @@ static bool hear(struct workers *workers, struct worker *worker)
 }
 
 /* Set @e to that the worker waits for the lock of its device: who has it. */
-static void lock_is_taken(const char *reason, const char *locker, const char *held,
+static void lock_is_taken(const char *reason, const char *taker, const char *held,
 			  struct error *e)
 {
-	error_set(e, STATUS_REFUSED, "%s: %s%s", reason, locker, held);
-	error_hint(e, starts_with(locker, "leased")
+	error_set(e, STATUS_REFUSED, "%s: %s%s", reason, taker, held);
+	error_hint(e, starts_with(taker, "leased")
 			      ? "it is released when COMMAND of that lease ends"
 			      : "try again when that process has ended; do not kill it");
 }
@@ -328,13 +328,12 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 				    : worker->users
 					    ? format("; it was open in %s", worker->users)
 					    : copy("");
-	_cleanup_free_ char *locker =
-		worker->reached < PHASE_LOCKED
-			? record_lock_holder(worker->dev, worker->pid)
-			: NULL;
+	_cleanup_free_ char *taker = worker->reached < PHASE_LOCKED
+					     ? record_lock_taker(worker->dev, worker->pid)
+					     : NULL;
 
-	if (locker) {
-		lock_is_taken(reason, locker, held, e);
+	if (taker) {
+		lock_is_taken(reason, taker, held, e);
 	} else if (is_leased(workers, worker)) {
 		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
 		error_hint(e,
