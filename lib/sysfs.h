@@ -17,7 +17,7 @@
  * functions below. */
 void sysfs_note_unread(const char *path);
 
-/* The same of what @e says already. */
+/* Note, by the same rule, what @e says could not be read. */
 void sysfs_note(const struct error *e);
 
 /* Has all been read that is there, since this was asked last? Returns 0, or -1 with @e:
@@ -62,9 +62,8 @@ void sysfs_reader_start(struct sysfs_reader *reader, const char *const *dirs, si
 			const char *attr);
 
 /* The next directory's value; to be called once for each. NULL: there is no such
- * attribute.
- * "?": it could not be read, which is noted; or a child has waited for it in the kernel
- * for half a second, and is left to wait, which is not. */
+ * attribute. "?": it could not be read, which is noted; or a child has waited for it in
+ * the kernel for half a second, and is left to wait, which is not. */
 char *sysfs_reader_next(struct sysfs_reader *reader);
 
 /* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it
