@@ -18,10 +18,11 @@ struct list_options {
 
 /* Print these devices to stdout; without any, all that have a driver_override. The
  * devices that are found without operands are added to @devices.
- * Returns 0; or -1 with @e: STATUS_USAGE, with nothing printed, a column or bus that is
- * not there; else the list is printed as far as it is known: STATUS_FAILED, what is
- * pinned at boot could not be read, STATUS_REFUSED, not all processes could be looked
- * into. What else could not be read was noted (sysfs_check_read()). */
+ * Returns 0; or -1 with @e. With nothing printed: STATUS_USAGE, a column or bus that is
+ * not there; STATUS_FAILED, no bus can be read. With a list as far as it is known:
+ * STATUS_FAILED, what is pinned at boot could not be read; STATUS_REFUSED, not all
+ * processes could be looked into. What else could not be read was noted
+ * (sysfs_check_read()). */
 _must_check_ int list_print(struct devices *devices, const struct list_options *options,
 			    struct error *e);
 
