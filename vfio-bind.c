@@ -624,6 +624,8 @@ static void limit_time(void)
 		timer_settime(time_limit, 0, &once, NULL);
 }
 
+/* --- pin, handoff and release ---------------------------------------------------- */
+
 static int refuse_user(void)
 {
 	struct error e;
