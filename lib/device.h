@@ -50,6 +50,7 @@ struct device device_called(const char *text);
 /* That text of a device, a new string. */
 char *device_text(const struct device *dev);
 
+/* Are they one device, by their syspaths? */
 bool device_same(const struct device *a, const struct device *b);
 
 struct devices {
@@ -67,7 +68,8 @@ void devices_clear(struct devices *devices);
 #define _cleanup_devices_ __attribute__((cleanup(devices_clear)))
 
 /* Can the device be flagged: has it a driver_override? Which buses give one depends on
- * the kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
+ * the kernel, so only the file can tell. Returns 0, or -1 with @e: STATUS_USAGE, it has
+ * none; STATUS_FAILED, that could not be told. */
 _must_check_ int device_check_flag(const struct device *dev, struct error *e);
 
 /* Tells this device from one that came back later under the same name: the inode number
