@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Who would be hurt: in use by the host.
 
+# shellcheck disable=SC2154 # sys.bash sets holder
 load sys
 
 # in_use TEXT DEVICE: refused for that, but not with --force.
@@ -316,7 +317,6 @@ vfio-bind: hint: --force takes it all the same"
 }
 
 # bats test_tags=slow
-# shellcheck disable=SC2154 # sys.bash sets holder
 @test "what udev has open for a moment is no use, however long it is at work" {
 	folder "$NVME/tty/ttyX"
 	attribute "$NVME/tty/ttyX/dev" 1:7
