@@ -243,7 +243,8 @@ bool below_has(const struct device *dev, const char *link)
 
 	if (!path)
 		sysfs_note_unread(link);
-	return path && strncmp(path, dev->path, n) == 0 && path[n] == '/';
+	return path && strncmp(path, dev->path, n) == 0 &&
+	       (path[n] == '/' || path[n] == '\0');
 }
 
 unsigned int below_functions(const struct below *below)

@@ -32,7 +32,7 @@ _must_check_ int below_read(const struct device *dev, struct below *below);
 void below_clear(struct below *below);
 #define _cleanup_below_ __attribute__((cleanup(below_clear)))
 
-/* Does the link lead to what is below @dev? What cannot be told is noted. */
+/* Does the link lead to @dev, or to what is below it? What cannot be told is noted. */
 bool below_has(const struct device *dev, const char *link);
 
 /* How many disks and interfaces are among it. */

@@ -105,8 +105,8 @@ static int interface_uses(const struct context *c, struct usage *usage, struct e
 	return link_uses(&c->below->net_parents, &usage->uses, e);
 }
 
-/* Would the consumer that the link leads to be unbound with the device? One that is below
- * it is looked at itself. */
+/* Would the consumer that the link leads to be unbound with the device? What is below it
+ * is looked at itself, and can have the device for a consumer. */
 static bool goes_too(const struct device *dev, const char *link)
 {
 	_cleanup_free_ char *consumer = format("%s/consumer", link);

@@ -182,11 +182,12 @@ vfio-bind: hint: --force takes it all the same" handoff -n 0000:00:1f.2 none
 	free 0000:00:10.0
 	echo active >"$PCI/0000:00:10.0/consumer:pci:0000:00:1f.3/status"
 	in_use "its consumer pci:0000:00:1f.3 would be unbound too" 0000:00:10.0
-	# Those of what is below it, but not what is there itself.
-	folder "$NVME/nvme/nvme0/"{consumer:platform:half,consumer:nvme:below}
-	echo active >"$NVME/nvme/nvme0/consumer:platform:half/status"
-	echo active >"$NVME/nvme/nvme0/consumer:nvme:below/status"
-	link "$NVME/nvme/nvme0/consumer:nvme:below/consumer" "$NVME/nvme"
+	# Those of what is below it, but not what is there itself, nor the device.
+	local consumer="$NVME/nvme/nvme0/consumer"
+	folder "$consumer:"{platform:half,nvme:below,pci:0000:00:10.0}
+	for link in "$consumer:"{platform:half,nvme:below,pci:0000:00:10.0}; do echo active >"$link/status"; done
+	link "$consumer:nvme:below/consumer" "$NVME/nvme"
+	link "$consumer:pci:0000:00:10.0/consumer" "$NVME"
 	none "$NVME/consumer:pci:0000:00:1f.3"
 	in_use "platform:half, a consumer of its nvme0, would be unbound too" 0000:00:10.0
 
