@@ -221,9 +221,11 @@ static int serial_console_uses(const struct context *c, struct usage *usage,
  * the interface. */
 static int netconsole_uses(const struct context *c, struct usage *usage, struct error *e)
 {
-	_cleanup_names_ struct names targets = sysfs_names(NETCONSOLE, "");
+	_cleanup_names_ struct names targets = {0};
 
 	(void)e;
+	if (c->below->interfaces.n)
+		targets = sysfs_names(NETCONSOLE, "");
 	for (size_t i = 0; i < targets.n; i++) {
 		_cleanup_free_ char *dir = format(NETCONSOLE "/%s", targets.name[i]);
 		_cleanup_free_ char *enabled = sysfs_read(dir, "enabled");
