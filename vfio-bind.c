@@ -193,11 +193,12 @@ static void tell_failure(const struct error *e)
 /* What fails when a pin at boot has been ended is not as it was. */
 static void add_unpinned(const struct device *dev, struct error *e)
 {
+	_cleanup_free_ char *word = device_word(dev);
+
 	e->status = STATUS_BROKEN;
 	error_end(e, ", but it is not pinned at boot any more");
 	if (!*e->hint && !device_is_gone(dev))
-		error_hint(e, "to try again: " PROGRAM " release %s/%s", dev->bus,
-			   dev->name);
+		error_hint(e, "to try again: " PROGRAM " release %s", word);
 }
 
 static void tell_result(const struct device *dev, const struct error *e)
@@ -326,7 +327,8 @@ static void explain_missing(const char *name, struct error *e)
 		error_hint(e, "%s is a device: are the operands swapped? %s", arg_driver,
 			   order);
 	else if (is_driver(name))
-		error_hint(e, "that is a driver: %s", order);
+		error_hint(e, "that is a driver%s%s", arg_driver ? ": " : "",
+			   arg_driver ? order : "");
 	else if (arg_request.command == COMMAND_RELEASE && name_goes_with_driver(name))
 		error_hint(e, "an interface or a disk goes with its driver: name the "
 			      "device as '" PROGRAM " list --taken' does");

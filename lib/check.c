@@ -94,7 +94,7 @@ static int driver_fits(struct job *job, struct error *e)
 		  "the driver %s is not for this hardware: none of its ids fits; probing "
 		  "it could bring the machine down",
 		  job->driver);
-	return error_hint(e, "handoff --force does it all the same");
+	return error_hint(e, "--force does it all the same");
 }
 
 static int can_be_unbound(struct job *job, struct error *e)

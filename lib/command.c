@@ -244,11 +244,11 @@ static int move_back(const struct job *job, struct error *e)
 static int end_with_state(const struct job *job, const char *what, struct error *e)
 {
 	_cleanup_free_ char *state = state_text(job->dev);
+	_cleanup_free_ char *word = device_word(job->dev);
 
 	error_end(e, "; it is now %s", state);
-	return error_hint(e, "%s: vfio-bind release %s%s/%s", what,
-			  job->request->boot ? "--boot " : "", job->dev->bus,
-			  job->dev->name);
+	return error_hint(e, "%s: vfio-bind release %s%s", what,
+			  job->request->boot ? "--boot " : "", word);
 }
 
 /* Whatever the steps said: is the device there still? Returns 0 or -1 with @e. */

@@ -338,6 +338,7 @@ static bool is_whole(const char *text, const struct record *record)
 static int read_record(const struct device *dev, struct record *record, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
+	_cleanup_free_ char *word = shell_quoted(path);
 	_cleanup_free_ char *text = sysfs_read_file(path);
 
 	if (!text && (errno == ENOENT || sysfs_is_forbidden(errno)))
@@ -351,7 +352,7 @@ static int read_record(const struct device *dev, struct record *record, struct e
 	record_clear(record);
 	errno = EBADMSG;
 	error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
-	return error_hint(e, "to go on without knowing where it was: rm %s", path);
+	return error_hint(e, "to go on without knowing where it was: rm %s", word);
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record,
@@ -418,9 +419,11 @@ int record_remove(const struct device *dev, struct error *e)
 
 void record_is_none(const char *file, struct error *e)
 {
-	error_set(e, STATUS_FAILED, "cannot read %s/%s: it is no record", DIR_OF_RECORDS,
-		  file);
-	error_hint(e, "to go on without it: rm %s/%s", DIR_OF_RECORDS, file);
+	_cleanup_free_ char *path = format(DIR_OF_RECORDS "/%s", file);
+	_cleanup_free_ char *word = shell_quoted(path);
+
+	error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
+	error_hint(e, "to go on without it: rm %s", word);
 }
 
 /* @strangers, or NULL: the names of what is of no device. */

@@ -183,13 +183,13 @@ static void tell_end(const struct worker *worker, struct error *e)
 /* The worker has ended without a result. */
 static void hear_death(const struct workers *workers, struct worker *worker)
 {
+	_cleanup_free_ char *word = device_word(worker->dev);
 	struct error e = {0};
 
 	tell_end(worker, &e);
 	if (e.status == STATUS_BROKEN)
-		error_hint(&e, "to put it back: vfio-bind release %s%s/%s",
-			   workers->request->boot ? "--boot " : "", worker->dev->bus,
-			   worker->dev->name);
+		error_hint(&e, "to put it back: vfio-bind release %s%s",
+			   workers->request->boot ? "--boot " : "", word);
 	if (!resume(workers, worker, &e))
 		finish(workers, worker, &e);
 }
@@ -300,6 +300,7 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 				    : worker->users
 					    ? format("; it was open in %s", worker->users)
 					    : copy("");
+	_cleanup_free_ char *word = device_word(worker->dev);
 	_cleanup_free_ char *locker =
 		worker->reached < PHASE_LOCKED
 			? record_lock_holder(worker->dev, worker->pid)
@@ -332,8 +333,7 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 	} else if (may_have_written(worker)) {
 		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at work%s",
 			  reason, worker->pid, held);
-		error_hint(e, "to see how it ends: vfio-bind list %s/%s",
-			   worker->dev->bus, worker->dev->name);
+		error_hint(e, "to see how it ends: vfio-bind list %s", word);
 	} else if (holders) {
 		vfio_refuse_held(worker->dev, holders, reason, e);
 	} else {

@@ -114,7 +114,7 @@ vfio-bind: hint: no module has that name either; if the driver's module is named
 
 	promise "a driver that is not for this hardware"
 	local refused="vfio-bind: 0000:00:10.0: the driver e1000e is not for this hardware: none of its ids fits; probing it could bring the machine down
-vfio-bind: hint: handoff --force does it all the same"
+vfio-bind: hint: --force does it all the same"
 	folder /sys/module/{e1000e,nvme}/drivers
 	link "$DRIVERS/e1000e/module" /sys/module/e1000e
 	expect 3 "$refused" handoff -n nvme0n1 e1000e

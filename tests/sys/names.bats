@@ -176,7 +176,7 @@ vfio-bind: hint: eth0 is a device: are the operands swapped? $order" pin -n $nam
 	expect 2 "vfio-bind: vfio_pci: no such device
 vfio-bind: hint: that is a driver: $order" handoff -n vfio_pci eth9
 	expect 2 "vfio-bind: e1000e: no such device
-vfio-bind: hint: that is a driver: $order" release -n e1000e
+vfio-bind: hint: that is a driver" release -n e1000e
 	expect 2 "vfio-bind: nix: no such device" handoff -n nix vfio-pci
 
 	promise "what was removed is gone, if vfio-bind has met it; and no name that went with a driver"
