@@ -197,6 +197,15 @@ vfio-bind: hint: an interface or a disk goes with its driver: name the device as
 			release -n $name
 	done
 
+	promise "a name of any length that cannot be looked up: why"
+	changing
+	ln -s loop "$MADE_UP/loop"
+	local long
+	long=$MADE_UP/loop$(printf '/%0200d' 1 2 3 4 5)
+	expect 1 "vfio-bind: $(printf %.128s "$long")...: cannot read $(printf %.512s "$long")...: Too many levels of symbolic links" \
+		list "$long"
+	rm "$MADE_UP/loop"
+
 	promise "what cannot be flagged: so it is said, and what can"
 	expect 2 "vfio-bind: spi0.0: the spi bus has no driver_override for it" pin -n spi0.0
 	expect 2 "vfio-bind: 1-1: the usb bus has no driver_override for it

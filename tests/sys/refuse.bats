@@ -73,6 +73,13 @@ vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always amba/twin 
 		exec vfio-bind handoff 00:05.1'
 	[[ $output == "vfio-bind: 0000:00:05.1: cannot write below /sys: Read-only file system" ]]
 
+	promise "but what its own user could not write is root's all the same"
+	changing
+	if setpriv --ruid=1 true 2>/dev/null; then
+		setpriv --ruid=1 vfio-bind pin 00:10.0 pci-stub
+		setpriv --ruid=1 vfio-bind release 00:10.0
+	fi
+
 	promise "held by a VFIO user"
 	changing
 	: >/dev/vfio/devices/vfio0
