@@ -42,7 +42,7 @@ const char *argp_program_version = PROGRAM " " VERSION;
 enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
 #define CHANGING (PIN | HANDOFF | RELEASE)
 
-enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_BOOT, KEY_OWNER, KEY_MODE };
+enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_BOOT, KEY_OWNER, KEY_MODE, KEY_NONE };
 
 static struct list_options arg_list;
 static struct request arg_request;
@@ -99,6 +99,12 @@ static const struct command_line {
 	 RELEASE, COMMAND_RELEASE, 1, SIZE_MAX},
 };
 
+/* argp has it by itself: it would sleep for an hour, or tell another name. */
+#define NOT_OURS(name)                                                                   \
+	{                                                                                \
+		name, KEY_NONE, "", OPTION_HIDDEN | OPTION_ARG_OPTIONAL, 0, 0            \
+	}
+
 static const struct {
 	int commands;
 	struct argp_option option;
@@ -144,6 +150,8 @@ static const struct {
 	 {"timeout", 't', "SECONDS", 0, "wait no longer than SECONDS (default 30)", 0}},
 	{CHANGING, {"verbose", 'v', 0, 0, "print the kernel writes as they are made", 0}},
 	{LIST | CHANGING, {0, 'h', 0, OPTION_HIDDEN, 0, 0}},
+	{LIST | CHANGING, NOT_OURS("HANG")},
+	{LIST | CHANGING, NOT_OURS("program-name")},
 };
 
 /* --- what is said to the user -------------------------------------------------- */
@@ -697,6 +705,12 @@ static void misuse(const struct argp_state *state, const char *fmt, ...)
 	argp_error(state, "%s", text);
 }
 
+/* As argp says it of what it does not know. */
+static void refuse_option(const struct argp_state *state)
+{
+	misuse(state, "unrecognized option '%.64s'", state->argv[state->next - 1]);
+}
+
 static void parse_reset(struct argp_state *state, const char *when)
 {
 	static const char *const names[] = {[RESET_AUTO] = "auto",
@@ -867,6 +881,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		parse_operands(state, command);
 		break;
+	case KEY_NONE:
+		refuse_option(state);
+		break;
 	default:
 		return parse_list_option(key, arg, state);
 	}
@@ -951,6 +968,9 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_NO_ARGS:
 		misuse(state, "COMMAND is missing");
 		break;
+	case KEY_NONE:
+		refuse_option(state);
+		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -992,8 +1012,11 @@ static bool has_unprintable(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static const struct argp_option help[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0}, {0}};
-	static const struct argp argp = {help,
+	static const struct argp_option own[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0},
+						 NOT_OURS("HANG"),
+						 NOT_OURS("program-name"),
+						 {0}};
+	static const struct argp argp = {own,
 					 parse_command,
 					 "COMMAND [ARGUMENT...]",
 					 "Take a device from its host driver, hand it to "
