@@ -447,7 +447,7 @@ static int end_lease(int signal_number)
 
 	if (arg_lease.started && worst)
 		output_add(STDERR_FILENO, line);
-	if (signal_number && worst != STATUS_BROKEN && (worst || !arg_lease.started))
+	if (signal_number && worst != STATUS_BROKEN && !arg_lease.started)
 		die_of(signal_number);
 	return worst || !arg_lease.started ? own_status() : end_as_command(status);
 }

@@ -537,6 +537,7 @@ static int change(struct job *job, struct error *e)
  * is. */
 static int stays_taken(const struct job *job, struct error *e)
 {
+	e->status = STATUS_BROKEN;
 	if (*e->hint || is_lost(job, e))
 		return -1;
 	return end_with_state(job, "to put it back", e);

@@ -315,10 +315,13 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 					"do not "
 					"kill it");
 	} else if (is_leased(workers, worker)) {
-		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
-		error_hint(e,
-			   "it is released when that process ends; pid %d waits "
-			   "for it",
+		error_set(e, STATUS_BROKEN, "%s: COMMAND %s%s", reason,
+			  workers->request->lease->started ? "has ended"
+							   : "was not started",
+			  held);
+		error_hint(e, *held ? "it is released when that process ends; pid %d "
+				      "waits for it"
+				    : "pid %d releases it",
 			   worker->pid);
 	} else if (worker->in_step) {
 		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,

@@ -312,6 +312,21 @@ vfio-bind: COMMAND ended with status 0" handoff 00:10.0 none -- rm -r "$NVME"
 	[[ ! -e $MADE_UP/ran ]]
 	home
 
+	promise "the same, and it does not go home: it is not the signal that the status tells"
+	driver 0000:00:10.0 nvme
+	attribute "$NVME/driver_override" nvme
+	record pci:0000:00:10.0 "$NVME" "driver_override none" "given nvme"
+	echo 1:7 >"$NVME/nvme/nvme0/dev"
+	hold /dev/full
+	status=0
+	# The first one is of the look for who has what open.
+	env --default-signal=INT,QUIT strace -qqq -o "$MADE_UP/trace" -e trace=pidfd_open \
+		-e inject=pidfd_open:signal=TERM:when=2 vfio-bind handoff 00:10.0 nvme -- touch "$MADE_UP/ran" \
+		2>"$MADE_UP/output" || status=$?
+	((status == 125))
+	[[ $(<"$MADE_UP/output") == *"in use: /dev/nvme0 is open in sleep (pid $holder)"* ]]
+	let_go
+
 	promise "COMMAND cannot be forked, or waited for: the device is as it was"
 	parked
 	cp "$RECORD" "$MADE_UP/record"
@@ -625,7 +640,7 @@ waits_for_holder() {
 	start_vf sh -c "$LEAVING"
 	waits_for_holder
 	kill -INT "$lessor"
-	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)
+	ended 125 "interrupted: COMMAND has ended; held by sleep (pid $holder)
 vfio-bind: hint: it is released when that process ends; pid "
 	waits=" waits for it
 vfio-bind: COMMAND ended with status 3"
@@ -659,7 +674,7 @@ vfio-bind: COMMAND ended with status 3"
 	waits_for_holder # for longer than a release may take
 	kill -INT "$lessor"
 	await grep -q interrupted "$MADE_UP/output"
-	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)"
+	ended 125 "interrupted: COMMAND has ended; held by sleep (pid $holder)"
 	umount /dev/vfio/devices/vfio1
 	rm "$MADE_UP/dev/vfio/devices/vfio1"
 	exec 9>&-
