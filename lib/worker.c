@@ -174,8 +174,8 @@ static void tell_end(const struct worker *worker, struct error *e)
 			  worker->pid);
 	else if (WIFSIGNALED(end))
 		tell_death(worker, WTERMSIG(end), unknown, e);
-	else if (WEXITSTATUS(end) != STATUS_DONE)
-		error_set(e, WEXITSTATUS(end),
+	else if (WEXITSTATUS(end) != STATUS_DONE) /* who was before it has moved the device */
+		error_set(e, worker->resumed ? STATUS_BROKEN : WEXITSTATUS(end),
 			  "its worker (pid %d) could not tell what went wrong",
 			  worker->pid);
 }

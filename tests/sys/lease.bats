@@ -537,6 +537,21 @@ vfio-bind: COMMAND was killed by SIGTERM"
 	vfio-bind release 00:10.0
 	home
 
+	promise "its worker, and who takes over cannot begin: how to put it back"
+	local free=0
+	start sh -c "$(sleeper :\;)"
+	ready
+	# There is room for its socket, and for no file more.
+	while [[ -e /proc/$lessor/fd/$free ]]; do free=$((free + 1)); done
+	prlimit --pid "$lessor" --nofile=$((free + 1))
+	kill -KILL "$(worker)"
+	await grep -q "could not tell what went wrong" "$MADE_UP/output"
+	kill "$command"
+	ended 125 "hint: to put it back: vfio-bind release pci/0000:00:10.0
+vfio-bind: COMMAND was killed by SIGTERM"
+	vfio-bind release 00:10.0
+	home
+
 	promise "all: the record is there, and a release ends well"
 	start sh -c "$(sleeper :\;)"
 	ready
