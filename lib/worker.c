@@ -163,7 +163,7 @@ static void tell_death(const struct worker *worker, int signal_number, enum stat
 }
 
 /* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD is
- * ignored. */
+ * ignored. Where one takes over, the one before it has moved the device. */
 static void tell_end(const struct worker *worker, struct error *e)
 {
 	enum status unknown = may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED;
@@ -174,7 +174,7 @@ static void tell_end(const struct worker *worker, struct error *e)
 			  worker->pid);
 	else if (WIFSIGNALED(end))
 		tell_death(worker, WTERMSIG(end), unknown, e);
-	else if (WEXITSTATUS(end) != STATUS_DONE) /* who was before it has moved the device */
+	else if (WEXITSTATUS(end) != STATUS_DONE)
 		error_set(e, worker->resumed ? STATUS_BROKEN : WEXITSTATUS(end),
 			  "its worker (pid %d) could not tell what went wrong",
 			  worker->pid);
@@ -319,9 +319,10 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 			  workers->request->lease->started ? "has ended"
 							   : "was not started",
 			  held);
-		error_hint(e, *held ? "it is released when that process ends; pid %d "
-				      "waits for it"
-				    : "pid %d releases it",
+		error_hint(e,
+			   *held ? "it is released when that process ends; pid %d "
+				   "waits for it"
+				 : "pid %d releases it",
 			   worker->pid);
 	} else if (worker->in_step) {
 		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
