@@ -639,6 +639,10 @@ static int run_changing(void)
 		worst = STATUS_USAGE;
 		return own_status();
 	}
+	/* A closed pipe behind stderr must not end the command half way, nor as it says
+	 * what is wrong with one of the devices. */
+	if (!arg_dry_run)
+		signal(SIGPIPE, SIG_IGN);
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
 	limit_time();
@@ -666,9 +670,6 @@ static int run_changing(void)
 	}
 	timer_delete(time_limit); /* from here on it looks at its deadline */
 	signals = worker_block_signals(&arg_request);
-	/* A closed pipe behind stderr must not end the command half way. */
-	if (!arg_dry_run)
-		signal(SIGPIPE, SIG_IGN);
 	if (!check_workers())
 		return own_status();
 	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&

@@ -153,6 +153,25 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 	flagged ''
 }
 
+@test "whoever read stderr is gone: the work is done all the same" {
+	local nobody=(perl -e 'pipe my $reader, my $writer; close $reader; open STDERR, ">&", $writer;
+		$SIG{PIPE} = "DEFAULT"; exec @ARGV')
+	unflagged
+	status_of "${nobody[@]}" vfio-bind pin -v 00:10.0 pci-stub
+	((status == 0))
+	flagged pci-stub
+	# What is said of one device, and of what is no record, comes before the work.
+	: >/run/vfio-bind/record/stranger
+	status_of "${nobody[@]}" vfio-bind release --all
+	((status == 1))
+	rm /run/vfio-bind/record/stranger
+	flagged ''
+	vfio-bind pin 00:10.0 pci-stub
+	status_of "${nobody[@]}" vfio-bind release nix 00:10.0
+	((status == 2))
+	flagged ''
+}
+
 # waits_for_reader PID: its worker has come and gone.
 waits_for_reader() {
 	[[ $(<"$NVME/driver_override") == pci-stub ]] && ! pgrep -P "$1" >/dev/null
