@@ -10,7 +10,6 @@
 # A test says what it sweeps:
 #   operands   what is behind the command's options
 #   actions    of kill-at
-#   each       how many of them at each call: all, or 1 by chance
 #   before     brings all devices to where the command finds them
 #   as_it_was MEMBER, done_is MEMBER   is it where the command found it, or where it leads?
 # Where there are thousands of runs, this shell forks nothing: it is too big for that. A small
@@ -84,12 +83,13 @@ ran() {
 	return "$result"
 }
 
-# ran_at ACTION: the command is run with that at this call of this process. Sets status; deaths,
-# as "died 2 KILL"; and number, the system call's, which is empty if it did not come there.
+# ran_at ACTION CALL: the command is run with that at this call of this process, as kill-at
+# counts it. Sets status; deaths, as "died 2 KILL"; and number, the system call's, which is empty
+# if it did not come there.
 ran_at() {
 	local line
 	status=0 number='' deaths=()
-	ran kill-at "$process" "$1" "$call" vfio-bind "$command" "${options[@]}" "${operands[@]}" ||
+	ran kill-at "$process" "$1" "$2" vfio-bind "$command" "${options[@]}" "${operands[@]}" ||
 		status=$?
 	[[ ${out[*]} == *"call "* ]] || return 0
 	number=${out[-1]#call }
@@ -282,14 +282,14 @@ judge_list() {
 
 # --- the sweep ---------------------------------------------------------------------
 
-# try_once: returns 1 if the process has made fewer calls.
+# try_once: returns 1 if the process has not made that call.
 try_once() {
 	local status=0 number='' wrongs=() deaths=() out=() said=()
 	"$before" || {
 		wrong "not even at the beginning: ${said[*]}"
 		put_all_home
 	}
-	ran_at "$action"
+	ran_at "$action" "$at"
 	((status != 125)) || { printf '%s\n' "${said[@]}" && return 2; }
 	[[ $number ]] || return 1
 	if [[ $action == fail:* && ${EXCEPTIONS[$number]-} ]]; then
@@ -329,65 +329,79 @@ stride_for() {
 	echo $((stride | 1))
 }
 
-# sweep_process TOTAL STRIDE FIRST: of this process, which makes about TOTAL calls, beginning
-# with point FIRST. Sets beyond, how far behind its last point the next one is; and reached, its last
-# call.
+# come_to CALL: the next one that is tried, behind the last one. Sets at, what that is in another
+# run: the Nth call with its number.
+come_to() {
+	while ((call < $1)); do
+		nth[row[call]]+=1
+		at=${row[call]}:${nth[row[call]]}
+		call+=1
+	done
+}
+
+# sweep_process STRIDE FIRST: of this process, beginning with point FIRST. Sets beyond, how far
+# behind its last point the next one is; and reached, its last call.
 sweep_process() {
-	local -i point
-	local action call result
+	local -ai row=() nth=()
+	local -i point call=0
+	local action at result
+	read -ra row <<<"${calls[process]}"
 	reached=0
-	for ((point = $3; ; point += $2)); do
-		call=$((point / each + 1)) action=${actions[point % each]}
-		((each > 1)) || action=${actions[RANDOM % ${#actions[@]}]}
+	for ((point = $2; point < ${#row[@]} * each; point += $1)); do
+		come_to $((point / each + 1))
+		action=${actions[point % each]}
 		result=0
 		try_once || result=$?
 		((result < 2)) || return
-		((result == 0)) || break
-		reached=call
+		if ((result == 0)); then reached=call; else missed+=1; fi
 		# A test's output is how its machine shows that it does not hang.
 		((SECONDS < tell_at)) || {
-			echo "# $command: $action at call $call of $1 of process $process," \
+			echo "# $command: $action at call $call of ${#row[@]} of process $process," \
 				"$runs runs, $violations violations" >&3
 			tell_at=$((SECONDS + 60))
 		}
 	done
-	beyond=$((point > $1 * each ? point - $1 * each : 0))
+	beyond=$((point - ${#row[@]} * each))
 	# How often it asks for news varies.
-	(($1 * each < 4 * $2 || reached > $1 / 3)) || {
-		echo "process $process has made $reached calls of $1"
+	((${#row[@]} * each < 4 * $1 || reached > ${#row[@]} / 3)) || {
+		echo "process $process has made $reached calls of ${#row[@]}"
 		return 1
 	}
 }
 
 # sweep_all COMMAND SAMPLE: at all calls, or SAMPLE of them.
 sweep_all() {
-	local command=$1 judge=judge process word changes others role stride each=${each:-${#actions[@]}}
+	local command=$1 judge=judge process word rest stride each=${#actions[@]}
 	local -a calls=() roles=() errors=()
-	local -i total=0 runs=0 excepted=0 violations=0 tell_at=$((SECONDS + 60)) beyond next reached
-	local -i looked=0
+	local -i total=0 runs=0 excepted=0 missed=0 violations=0 tell_at=$((SECONDS + 60))
+	local -i beyond next reached looked=0
 	local listed out=() said=()
 	[[ $command != list ]] || judge=judge_list
 	: >"$BATS_TEST_TMPDIR/violations"
 	"$before" || return
 	[[ $command != list ]] || ran vfio-bind list "${options[@]}" "${operands[@]}" || return
 	listed=${out[*]}
-	while read -r word process changes others role; do
-		[[ $word == calls ]] || continue
-		calls[process]=$((changes + others)) roles[process]=$role
-		[[ $process != 1 && $role != works ]] || total+=$((changes + others))
-	done < <(kill-at count vfio-bind "$command" "${options[@]}" "${operands[@]}" 2>/dev/null)
+	while read -r word process rest; do
+		case $word in
+		calls) roles[process]=${rest##* } ;;
+		numbers)
+			calls[process]=$rest
+			[[ $process != 1 && ${roles[process]} != works ]] || total+=$(wc -w <<<"$rest")
+			;;
+		esac
+	done < <(kill-at list vfio-bind "$command" "${options[@]}" "${operands[@]}" 2>/dev/null)
 	stride=$(stride_for "$total" "$2")
 	# One row of points through all of them: each process by itself could be missed by chance.
 	next=$((RANDOM % stride))
 	for process in "${!calls[@]}"; do
 		# One that looks at all processes does the same for each.
 		if ((process == 1)) || [[ ${roles[process]} == works ]]; then
-			sweep_process "${calls[process]}" "$stride" "$next" || return
+			sweep_process "$stride" "$next" || return
 			next=$beyond
 		else
 			# A second look comes only where the first one is slow.
-			sweep_process "${calls[process]}" "$((stride * LOOKED))" \
-				"$((RANDOM % (stride * LOOKED)))" || ((looked && !reached)) || return
+			sweep_process "$((stride * LOOKED))" "$((RANDOM % (stride * LOOKED)))" ||
+				((looked && !reached)) || return
 			looked+=reached
 		fi
 	done
@@ -399,7 +413,8 @@ say_result() {
 	local status text=''
 	for status in "${!errors[@]}"; do text+=" $status: ${errors[status]},"; done
 	echo "# $command ${options[*]} ${operands[*]}: ${#calls[@]} processes, $total calls;" \
-		"$runs runs, $excepted exceptions; by status$text $violations violations" >&3
+		"$runs runs, $excepted exceptions, $missed not come to; by status$text" \
+		"$violations violations" >&3
 	cat "$BATS_TEST_TMPDIR/violations"
 	((runs && !violations))
 }

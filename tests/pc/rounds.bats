@@ -101,7 +101,7 @@ by_chance() {
 # run_at ACTION: runs the command, with that at this call of this process.
 run_at() {
 	what="$1 at call $call of process $process of vfio-bind $command ${operands[*]}"
-	ran_at "$1"
+	ran_at "$1" "$call"
 	[[ $status == [0-4] ]] || wrong "what status is that?"
 	((status == 0)) || ! is_silent || wrong "silent"
 }

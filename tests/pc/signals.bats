@@ -42,9 +42,8 @@ teardown() {
 	sweep_all pin 2
 }
 
-# of_group: the three go together. One of the eight at each call: of all, it would take a day.
+# of_group: the three go together.
 of_group() {
-	each=1
 	members=("${TRIO[@]}")
 	child=''
 }

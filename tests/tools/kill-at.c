@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* kill-at PROCESS change|other CALL COMMAND [ARGUMENT...]
  * kill-at PROCESS fail:ERRNO|signal:NAME|signals:NAME|start:SCRIPT CALL COMMAND
- * [ARGUMENT...] kill-at count COMMAND [ARGUMENT...]
+ * [ARGUMENT...] kill-at count|list COMMAND [ARGUMENT...]
  *
  * Runs COMMAND, and does something when one of its processes is about to make its CALLth
  * system call. PROCESS says which one: 1 is COMMAND itself, 2 the first that was forked,
  * and so on. Counted is from the exec of COMMAND on, or from the fork; and for one
  * process at a time, as the order of the calls of two that run side by side is another
  * one in each run.
+ *
+ * Of all but a change and another one, CALL can also be NUMBER:N, the Nth of the calls
+ * with that number: the process is not stopped at the others, which takes longer than
+ * most calls.
  *
  * change, other: kill COMMAND and all processes that it has started (SIGKILL), when it
  * comes to its CALLth call that is a change, or its CALLth other one; that call is not
@@ -31,9 +35,10 @@
  * For each process that died of a signal, it prints "died PROCESS SIGNAL"; and at its end
  * "call NUMBER", that of the system call, if it was come to. With "count", nothing is
  * done, and a line "calls PROCESS CHANGES OTHERS ROLE" is printed for each process; ROLE
- * is "works", or "looks" if it has neither locked nor written anything.
+ * is "works", or "looks" if it has neither locked nor written anything. With "list", one
+ * more: "numbers PROCESS NUMBER...", of all its calls in their order.
  *
- * Exit status of change, other and count:
+ * Exit status of change, other, count and list:
  *   0  killed there; or counted, and COMMAND succeeded
  *   1  PROCESS has ended by itself before, and COMMAND succeeded
  *   3  there was no such process, and COMMAND succeeded
@@ -75,6 +80,8 @@ struct process {
 	bool counted;
 	bool works;	     /* it has locked or written something */
 	int changes, others; /* calls that it has come to */
+	int *numbers;	     /* of these calls, for "list" */
+	int of_number;	     /* how many of them had the point's number */
 };
 
 static struct process processes[MAX_PROCESSES];
@@ -257,11 +264,14 @@ static bool is_change(pid_t pid, const struct __ptrace_syscall_info *info)
 	return true;
 }
 
-/* --- stops at what may be a change only ------------------------------------------ */
+/* --- stops at some calls only ---------------------------------------------------- */
 
 /* A stop takes longer than most calls. So where only changes count, the kernel is told
- * which calls cannot be one, and stops at the others alone. */
+ * which calls cannot be one, and stops at the others alone; and at those of one number,
+ * where only these count. */
 static bool filtered;
+
+#define ANY_NUMBER (-1)
 
 static bool can_filter(void)
 {
@@ -295,15 +305,12 @@ static struct sock_filter *pass_readers(struct sock_filter *next, __u32 call, in
 	return next;
 }
 
-/* Of this process, and of all that come from it. On a little-endian machine. */
-static void filter_calls(void)
-{
-	enum { N = sizeof(harmless) / sizeof(*harmless) };
-	struct sock_filter filter[1 + 2 * N + 2 * 5 + 1], *next = filter;
-	struct sock_fprog program = {.filter = filter};
+#define N_HARMLESS (sizeof(harmless) / sizeof(*harmless))
 
-	*next++ = load(offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < N; i++) {
+/* Returns what is next. */
+static struct sock_filter *stop_at_changes(struct sock_filter *next)
+{
+	for (size_t i = 0; i < N_HARMLESS; i++) {
 		*next++ = IF_EQUAL(harmless[i], 1);
 		*next++ = ANSWER(SECCOMP_RET_ALLOW);
 	}
@@ -312,6 +319,27 @@ static void filter_calls(void)
 #endif
 	next = pass_readers(next, SYS_openat, 2);
 	*next++ = ANSWER(SECCOMP_RET_TRACE);
+	return next;
+}
+
+static struct sock_filter *stop_at_number(struct sock_filter *next, int number)
+{
+	*next++ = IF_EQUAL(number, 1);
+	*next++ = ANSWER(SECCOMP_RET_TRACE);
+	*next++ = ANSWER(SECCOMP_RET_ALLOW);
+	return next;
+}
+
+/* Of this process, and of all that come from it: stop at the calls with that number, or
+ * at those that may be a change. On a little-endian machine. */
+static void filter_calls(int number)
+{
+	struct sock_filter filter[1 + 2 * N_HARMLESS + 2 * 5 + 1], *next = filter;
+	struct sock_fprog program = {.filter = filter};
+
+	*next++ = load(offsetof(struct seccomp_data, nr));
+	next = number == ANY_NUMBER ? stop_at_changes(next)
+				    : stop_at_number(next, number);
 	program.len = next - filter;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
 		die("seccomp");
@@ -331,7 +359,8 @@ static void stay_here(void)
 		die("sched_setaffinity");
 }
 
-static void start(char **command)
+/* @number: of the point's call, if the kernel is told at what to stop. */
+static void start(char **command, int number)
 {
 	pid_t pid = fork();
 	int status;
@@ -343,7 +372,7 @@ static void start(char **command)
 			die("PTRACE_TRACEME");
 		raise(SIGSTOP);
 		if (filtered)
-			filter_calls();
+			filter_calls(number);
 		execvp(command[0], command);
 		die(command[0]);
 	}
@@ -412,6 +441,7 @@ enum action { NOTHING, KILL_AT_CHANGE, KILL_AT_OTHER, FAIL, SIGNAL, START, WAIT,
 struct point {
 	enum action action;
 	int process, call;
+	int call_number;    /* only calls with that are counted; or ANY_NUMBER */
 	int number;	    /* an errno or a signal */
 	bool again;	    /* the signal is to be sent a second time */
 	const char *script; /* of START, WAIT and LEAVE */
@@ -557,6 +587,16 @@ static bool kills(const struct point *point)
 	return point->action == KILL_AT_CHANGE || point->action == KILL_AT_OTHER;
 }
 
+static void keep_number(struct process *process, int number)
+{
+	int n = process->changes + process->others;
+
+	process->numbers = reallocarray(process->numbers, n, sizeof(int));
+	if (!process->numbers)
+		die("memory");
+	process->numbers[n - 1] = number;
+}
+
 /* Note the call that the process comes to, if that is what it has stopped for, and act if
  * it is the point. */
 static void note(struct point *point, int number, int status)
@@ -581,6 +621,8 @@ static void note(struct point *point, int number, int status)
 		 is_change(process->pid, &info);
 	process->works |= info.entry.nr == SYS_flock || info.entry.nr == SYS_write;
 	calls = change ? ++process->changes : ++process->others;
+	if (point->action == NOTHING)
+		keep_number(process, info.entry.nr);
 	if (point->came_to >= 0 && point->again && number == 1 &&
 	    signal_is_taken(point)) {
 		point->again = false;
@@ -591,8 +633,12 @@ static void note(struct point *point, int number, int status)
 	if (kills(point)) {
 		if (change != (point->action == KILL_AT_CHANGE))
 			return;
-	} else {
+	} else if (point->call_number == ANY_NUMBER) {
 		calls = process->changes + process->others;
+	} else if (info.entry.nr != (unsigned int)point->call_number) {
+		return;
+	} else {
+		calls = ++process->of_number;
 	}
 	if (calls == point->call)
 		act(point, process, info.entry.nr);
@@ -601,13 +647,14 @@ static void note(struct point *point, int number, int status)
 /* Is something still to be seen of the calls of this process? */
 static bool is_followed(const struct point *point, int number)
 {
-	if (filtered) /* it stops by itself */
-		return false;
 	if (point->action == NOTHING)
 		return true;
-	if (number == point->process && (point->came_to < 0 || point->failing))
+	if (number == point->process && point->failing)
 		return true;
-	return number == 1 && point->again && point->came_to >= 0;
+	if (number == 1 && point->again && point->came_to >= 0)
+		return true;
+	/* Filtered, it stops by itself. */
+	return !filtered && number == point->process && point->came_to < 0;
 }
 
 static void leave(struct process *process)
@@ -664,15 +711,28 @@ static int run(struct point *point)
 	return result;
 }
 
-static int count(char **command)
+static void print_numbers(int number)
+{
+	const struct process *process = &processes[number - 1];
+
+	printf("numbers %d", number);
+	for (int i = 0; i < process->changes + process->others; i++)
+		printf(" %d", process->numbers[i]);
+	putchar('\n');
+}
+
+static int count(char **command, bool list)
 {
 	int status;
 
-	start(command);
+	start(command, ANY_NUMBER);
 	status = run(&(struct point){.came_to = -1});
-	for (int i = 0; i < n_processes; i++)
+	for (int i = 0; i < n_processes; i++) {
 		printf("calls %d %d %d %s\n", i + 1, processes[i].changes,
 		       processes[i].others, processes[i].works ? "works" : "looks");
+		if (list)
+			print_numbers(i + 1);
+	}
 	return status == 0 ? KILLED : FAILED;
 }
 
@@ -729,29 +789,41 @@ static void parse_action(struct point *point, const char *name)
 	}
 }
 
+/* CALL or NUMBER:N. */
+static void parse_call(struct point *point, const char *text)
+{
+	const char *n = strchr(text, ':');
+
+	point->call = atoi(n ? n + 1 : text);
+	point->call_number = n ? atoi(text) : ANY_NUMBER;
+}
+
 int main(int argc, char **argv)
 {
-	struct point point = {.came_to = -1};
+	struct point point = {.came_to = -1, .call_number = ANY_NUMBER};
 
 	alarm(SECONDS);
 	stay_here();
 	if (argc > 2 && strcmp(argv[1], "count") == 0)
-		return count(argv + 2);
+		return count(argv + 2, false);
+	if (argc > 2 && strcmp(argv[1], "list") == 0)
+		return count(argv + 2, true);
 	if (argc > 4) {
 		point.process = atoi(argv[1]);
-		point.call = atoi(argv[3]);
+		parse_call(&point, argv[3]);
 		parse_action(&point, argv[2]);
 	}
 	if (point.process < 1 || point.call < 1 || point.action == NOTHING) {
 		fprintf(stderr,
 			"usage: kill-at PROCESS ACTION CALL COMMAND [ARGUMENT...]\n"
-			"       kill-at count COMMAND [ARGUMENT...]\n"
+			"       kill-at count|list COMMAND [ARGUMENT...]\n"
 			"ACTION: change, other, fail:ERRNO, signal:NAME, signals:NAME, "
 			"start:SCRIPT,\n"
 			"        wait:SCRIPT, leave:SCRIPT\n");
 		return failed;
 	}
-	filtered = point.action == KILL_AT_CHANGE && can_filter();
-	start(argv + 4);
+	filtered = (point.action == KILL_AT_CHANGE || point.call_number != ANY_NUMBER) &&
+		   can_filter();
+	start(argv + 4, point.call_number);
 	return result_of(&point, run(&point));
 }
