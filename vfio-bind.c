@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -600,12 +599,8 @@ static timer_t time_limit;
 
 static void end_in_time(int number)
 {
-	static const char line[] = PROGRAM ": timed out: nothing was touched\n";
-	struct pollfd reader = {.fd = STDERR_FILENO, .events = POLLOUT};
-
 	(void)number;
-	if (poll(&reader, 1, 0) > 0)
-		IGNORE(write(STDERR_FILENO, line, strlen(line)));
+	output_last(PROGRAM ": timed out: nothing was touched\n", 0);
 	_exit(arg_lease.argv ? STATUS_OF_LEASE : STATUS_REFUSED);
 }
 

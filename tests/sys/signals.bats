@@ -172,6 +172,25 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 	flagged ''
 }
 
+@test "nobody reads that COMMAND cannot be run: that is the status all the same" {
+	local alien=$MADE_UP/alien
+	changing
+	driver 0000:00:10.0 ''
+	attribute "$NVME/driver_override" none
+	echo '#!/nix' >"$alien"
+	chmod +x "$alien"
+	record pci:0000:00:10.0 "$NVME" "driver_override none"
+	status_of perl -e 'pipe my $reader, my $writer; close $reader; open STDERR, ">&", $writer;
+		$SIG{PIPE} = "DEFAULT"; exec @ARGV' vfio-bind handoff 00:10.0 none -- "$alien"
+	((status == 127))
+	record pci:0000:00:10.0 "$NVME" "driver_override none"
+	full_pipe
+	status=0
+	timeout -s KILL 20 vfio-bind handoff -t 0.2 00:10.0 none -- "$alien" 2>&9 3>&- || status=$?
+	((status == 127))
+	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
+}
+
 # waits_for_reader PID: its worker has come and gone.
 waits_for_reader() {
 	[[ $(<"$NVME/driver_override") == pci-stub ]] && ! pgrep -P "$1" >/dev/null
