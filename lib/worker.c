@@ -227,7 +227,9 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 	line = worker->parts;
 	worker->parts = NULL;
 	make_printable(line);
-	worker->in_step = true;
+	/* Behind a pin, the lines are those of a file: it writes that, and stays. */
+	worker->in_step =
+		worker->allowed < PHASE_DONE || is_releasing(workers, worker);
 	if (streq(worker->step, line)) { /* a deferred probe that is tried again: the user
 					    has heard of it */
 		free(line);

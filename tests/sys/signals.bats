@@ -112,6 +112,29 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 	rm /run/modprobe.d/fifo.conf
 }
 
+# bats test_tags=slow
+@test "two signals while a pin at boot writes its file: that the kernel has it, or puts back, is not said" {
+	local strace vfio_bind signal
+	unflagged
+	# Between the two messages of the file's first line.
+	env --default-signal=INT,QUIT strace -qqqf -o "$MADE_UP/trace" -e trace=sendmsg \
+		-e inject=sendmsg:delay_enter=2s:when=7 vfio-bind pin --boot -fv 00:10.0 pci-stub \
+		>"$MADE_UP/output" 2>&1 3>&- &
+	strace=$!
+	until grep -qs "^cat > " "$MADE_UP/output"; do kill -0 $strace; done
+	vfio_bind=$(pgrep -P $strace)
+	kill -TERM "$vfio_bind"
+	until [[ $(</proc/"$vfio_bind"/status) =~ ShdPnd:$'\t'0000000000000000 ]]; do :; done
+	kill -TERM "$vfio_bind"
+	status=0
+	wait $strace || status=$?
+	((status == 4))
+	[[ $(<"$MADE_UP/output") =~ "interrupted: its worker (pid "[0-9]+") is still at work"$'\n'"vfio-bind: hint: to see how it ends: vfio-bind list pci/0000:00:10.0"$ ]]
+	until [[ -e /etc/udev/rules.d/10-vfio-bind.rules ]]; do :; done
+	flagged pci-stub
+	vfio-bind release --boot 00:10.0
+}
+
 @test "a signal that was blocked at the start is not lost" {
 	unflagged
 	status_of perl -MPOSIX -e 'sigprocmask SIG_BLOCK, POSIX::SigSet->new(SIGTERM);
