@@ -228,8 +228,7 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 	worker->parts = NULL;
 	make_printable(line);
 	/* Behind a pin, the lines are those of a file: it writes that, and stays. */
-	worker->in_step =
-		worker->allowed < PHASE_DONE || is_releasing(workers, worker);
+	worker->in_step = worker->allowed < PHASE_DONE || is_releasing(workers, worker);
 	if (streq(worker->step, line)) { /* a deferred probe that is tried again: the user
 					    has heard of it */
 		free(line);
