@@ -86,8 +86,8 @@ vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0
 	expect 0 $'0000:00:10.0 a?\\xc3\\xa4??' list -rno DEVICE,OVERRIDE 00:10.0
 }
 
-# follow: does what the hint of the last command says behind its colon.
-follow() { bash -ec "${output##*"vfio-bind: hint: to "*": "}"; }
+# follow SAID: does what the hint at its end says behind its colon.
+follow() { bash -ec "${1##*"vfio-bind: hint: to "*": "}"; }
 
 @test "a hint is a command for a shell, also of a name that has a blank" {
 	local path="/sys/devices/platform/Fixed MDIO bus.0" record="/run/vfio-bind/record/platform:Fixed MDIO bus.0"
@@ -101,17 +101,17 @@ follow() { bash -ec "${output##*"vfio-bind: hint: to "*": "}"; }
 	echo bad | tee "$record" >"${record%/*}/a b"
 	vfio_bind pin "$name"
 	[[ $status == 1 && $output == *$'\n'"vfio-bind: hint: to go on without knowing where it was: rm '$record'" ]]
-	follow
+	follow "$output"
 	vfio_bind release --all
 	[[ $status == 1 && $output == *$'\n'"vfio-bind: hint: to go on without it: rm '${record%/*}/a b'" ]]
-	follow
+	follow "$output"
 	expect 0 "" release --all
 
 	status=0
 	output=$(strace -qqqf -o "$MADE_UP/trace" -e trace=write -P "$path/driver_override" \
 		-e inject=write:signal=KILL vfio-bind pin "$name" 2>&1) || status=$?
 	[[ $status == 4 && $output == *"vfio-bind: hint: to put it back: vfio-bind release 'platform/$name'" ]]
-	follow
+	follow "$output"
 	[[ ! -e $record ]]
 	# The kernel, which is not there, would have to choose.
 	vfio_bind release "$name"

@@ -29,6 +29,11 @@ status_of() {
 	env --default-signal=INT,QUIT "$@" >"$MADE_UP/output" 2>&1 3>&- || status=$?
 }
 
+# In front of a command: whoever read its stderr is gone.
+# shellcheck disable=SC2016 # for perl
+nobody=(perl -e 'pipe my $reader, my $writer; close $reader; open STDERR, ">&", $writer;
+	$SIG{PIPE} = "DEFAULT"; exec @ARGV')
+
 # full_pipe: nobody reads it, and no byte more goes into it. It is open as fd 9.
 full_pipe() {
 	changing
@@ -124,7 +129,7 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 	until grep -qs "^cat > " "$MADE_UP/output"; do kill -0 $strace; done
 	vfio_bind=$(pgrep -P $strace)
 	kill -TERM "$vfio_bind"
-	until [[ $(</proc/"$vfio_bind"/status) =~ ShdPnd:$'\t'0000000000000000 ]]; do :; done
+	until [[ $(</proc/"$vfio_bind"/status) =~ ShdPnd:[[:space:]]0{16} ]]; do :; done
 	kill -TERM "$vfio_bind"
 	status=0
 	wait $strace || status=$?
@@ -177,8 +182,6 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 }
 
 @test "whoever read stderr is gone: the work is done all the same" {
-	local nobody=(perl -e 'pipe my $reader, my $writer; close $reader; open STDERR, ">&", $writer;
-		$SIG{PIPE} = "DEFAULT"; exec @ARGV')
 	unflagged
 	status_of "${nobody[@]}" vfio-bind pin -v 00:10.0 pci-stub
 	((status == 0))
@@ -203,8 +206,7 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 	echo '#!/nix' >"$alien"
 	chmod +x "$alien"
 	record pci:0000:00:10.0 "$NVME" "driver_override none"
-	status_of perl -e 'pipe my $reader, my $writer; close $reader; open STDERR, ">&", $writer;
-		$SIG{PIPE} = "DEFAULT"; exec @ARGV' vfio-bind handoff 00:10.0 none -- "$alien"
+	status_of "${nobody[@]}" vfio-bind handoff 00:10.0 none -- "$alien"
 	((status == 127))
 	record pci:0000:00:10.0 "$NVME" "driver_override none"
 	full_pipe
