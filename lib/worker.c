@@ -846,6 +846,9 @@ int worker_run(const struct request *request, const struct listener *listener,
 	advance(&workers);
 	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);
+	/* Of a lease that no worker is left to release. */
+	if (workers.deadline == INT64_MAX)
+		workers.deadline = now() + request->timeout;
 	/* A signal that comes now ends this wait alone. */
 	output_finish(workers.deadline, signals);
 	for (size_t i = 0; i < workers.n; i++) {

@@ -283,6 +283,18 @@ waits_without_worker() {
 	until waits_without_worker $vfio_bind $record; do sleep 0.05; done
 	ends_on_signal 125 $vfio_bind
 
+	promise "that nobody is left to release it, until the deadline"
+	driver 0000:00:10.0 ''
+	attribute "$NVME/driver_override" none
+	record pci:0000:00:10.0 "$NVME" "driver_override none"
+	status=0
+	# shellcheck disable=SC2016 # for sh
+	timeout -s KILL 20 vfio-bind handoff -t 0.2 00:10.0 none -- sh -c '
+		for i in 1 2; do until pkill -KILL -P $PPID -x vfio-bind; do sleep 0.05; done; sleep 0.3; done
+		exit 7' 2>&9 3>&- || status=$?
+	((status == 125))
+	vfio-bind release 00:10.0
+
 	promise "that there is no COMMAND, until the deadline"
 	status=0
 	timeout -s KILL 20 vfio-bind handoff -t 0.2 00:10.0 none -- nix 2>&9 3>&- || status=$?
