@@ -55,8 +55,8 @@ static struct lease arg_lease; /* argv: NULL if no COMMAND is given */
 /* With a COMMAND, whose status is vfio-bind's, every failure of vfio-bind's own. */
 #define STATUS_OF_LEASE 125
 
-/* From where on signals are blocked, an fd to read those to stop from. -1: they are not.
- */
+/* Once signals are blocked, the fd that those to stop are read from
+ * (worker_block_signals()); -1: none are blocked yet. */
 static int signals = -1;
 
 static struct boot_pins pins; /* as they were before, where they play a part */
@@ -124,7 +124,12 @@ static const struct {
 	{HANDOFF,
 	 {"driver", 'd', "DRIVER", 0,
 	  "move all operands to DRIVER; 'auto': the VFIO driver of each", 0}},
-	{PIN | HANDOFF,
+	{PIN,
+	 {"force", 'f', 0, 0,
+	  "do not ask whether it is in use by the host, nor whether DRIVER is for it, "
+	  "nor, with --boot, whether its driver is built in",
+	  0}},
+	{HANDOFF,
 	 {"force", 'f', 0, 0,
 	  "do not ask whether it is in use by the host, nor whether DRIVER is for it",
 	  0}},
@@ -197,7 +202,8 @@ static void tell_failure(const struct error *e)
 	fail(NULL, e);
 }
 
-/* What fails when a pin at boot has been ended is not as it was. */
+/* A release that fails when the device's pin at boot has been ended leaves it not as it
+ * was: say so in @e. */
 static void add_unpinned(const struct device *dev, struct error *e)
 {
 	_cleanup_free_ char *word = device_word(dev);
@@ -499,8 +505,8 @@ static struct devices present(const struct devices *devices)
 	return there;
 }
 
-/* Before they are released: these devices are not pinned at boot any more. One that is
- * absent leaves @devices. Returns false if that failed. */
+/* End, before they are released, the pins of these devices at boot. Those that are absent
+ * are done then, and leave @devices. Returns false if that failed. */
 static bool end_pins(struct devices *devices)
 {
 	static const struct sysfs_listener listener = {tell_step, no_step_ended};
@@ -535,7 +541,8 @@ static int end_before_workers(void)
 	return worst;
 }
 
-/* Of all: what has a record, and what is pinned at boot. */
+/* What a release of all is of: what has a record, and with --boot what is pinned at boot.
+ * *@strangers: as of record_list(). */
 static struct names all_operands(struct names *strangers)
 {
 	struct names names = record_list(strangers);
@@ -547,8 +554,8 @@ static struct names all_operands(struct names *strangers)
 	return names;
 }
 
-/* Returns false if nothing may be touched. Without a file that is no record, it goes on.
- */
+/* Make the operands of a release of all. A file that is no record is told of, and the
+ * others go home. Returns false if nothing may be touched: not all could be read. */
 static bool find_all(void)
 {
 	_cleanup_names_ struct names strangers = {0};
@@ -622,18 +629,57 @@ static void limit_time(void)
 		timer_settime(time_limit, 0, &once, NULL);
 }
 
+/* --- pin, handoff and release ---------------------------------------------------- */
+
+static int refuse_user(void)
+{
+	struct error e;
+
+	error_set(&e, STATUS_USAGE, "this needs root; --dry-run and list do not");
+	fail(NULL, &e);
+	return own_status();
+}
+
+/* Find, before anything is touched, all that the command names: COMMAND, the owner, the
+ * devices. Returns -1; or the exit status, if the command ends here. */
+static int find_named(struct devices *devices)
+{
+	int status = arg_lease.argv ? find_lease() : 0;
+
+	if (status)
+		return status;
+	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
+		return own_status();
+	if (arg_all && !find_all())
+		return own_status();
+	*devices = find_operands(true);
+	if (!all_read() || !devices->n ||
+	    (worst && arg_request.command != COMMAND_RELEASE))
+		return own_status();
+	return -1;
+}
+
+/* Workers lock their devices in the order of @devices, which is one for all commands.
+ * COMMAND is told of them in that of the operands: *@as_named. */
+static void order(struct devices *devices, struct devices *as_named)
+{
+	for (size_t i = 0; i < devices->n; i++) {
+		struct device dev = device_copy(&devices->dev[i]);
+
+		devices_append(as_named, &dev);
+	}
+	qsort(devices->dev, devices->n, sizeof(*devices->dev), compare);
+}
+
 static int run_changing(void)
 {
 	static const struct listener listener = {tell_step, tell_warning, tell_note,
 						 tell_failure, tell_result};
-	_cleanup_devices_ struct devices devices = {0}, in_order = {0};
+	_cleanup_devices_ struct devices devices = {0}, as_named = {0};
 	int signal_number, status;
 
-	if (geteuid() != 0 && !arg_dry_run) {
-		fprintf(stderr, PROGRAM ": this needs root; --dry-run and list do not\n");
-		worst = STATUS_USAGE;
-		return own_status();
-	}
+	if (geteuid() != 0 && !arg_dry_run)
+		return refuse_user();
 	/* A closed pipe behind stderr must not end the command half way, nor as it says
 	 * what is wrong with one of the devices. */
 	if (!arg_dry_run)
@@ -641,26 +687,14 @@ static int run_changing(void)
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
 	limit_time();
-	if (arg_lease.argv && (status = find_lease()))
+	status = find_named(&devices);
+	if (status >= 0)
 		return status;
-	if (find_owner() < 0 || (arg_request.command == COMMAND_RELEASE && !read_pins()))
-		return own_status();
-	if (arg_all && !find_all())
-		return own_status();
-	devices = find_operands(true);
-	if (!all_read() || !devices.n ||
-	    (worst && arg_request.command != COMMAND_RELEASE))
-		return own_status();
-	for (size_t i = 0; i < devices.n; i++) {
-		struct device dev = device_copy(&devices.dev[i]);
-
-		devices_append(&in_order, &dev);
-	}
-	qsort(devices.dev, devices.n, sizeof(*devices.dev), compare);
+	order(&devices, &as_named);
 	arg_request.devices = &devices;
 	arg_request.pins = &pins;
 	if (arg_lease.argv) {
-		arg_lease.devices = &in_order;
+		arg_lease.devices = &as_named;
 		arg_request.lease = &arg_lease;
 	}
 	timer_delete(time_limit); /* from here on it looks at its deadline */
@@ -786,7 +820,7 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		       command->bit == HANDOFF ? "; for several devices, name the "
 						 "driver with --driver"
 					       : "");
-	/* Not what others have flagged or bound. */
+	/* Members of a group that others have flagged or bound stay as they are. */
 	if (command->bit == RELEASE && arg_group)
 		arg_request.only_recorded = true;
 	if (!(command->bit & (PIN | HANDOFF)))
@@ -804,7 +838,7 @@ static void parse_operands(struct argp_state *state, const struct command_line *
 		       arg_driver);
 }
 
-/* Those that list alone has. */
+/* Parse an option that list alone has. */
 static error_t parse_list_option(int key, char *arg, struct argp_state *state)
 {
 	switch (key) {

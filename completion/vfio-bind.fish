@@ -132,10 +132,11 @@ function __vfio_bind_value
     end
 end
 
-# __vfio_bind_options [COMMAND]: offers those of its --help, which has a line for each:
-# "  -t, --timeout=SECONDS      wait...".
+# __vfio_bind_options [COMMAND]: offers those of its --help: "  -t, --timeout=SECONDS      wait...".
+# A text that is too long for a line goes on behind 29 blanks.
 function __vfio_bind_options
-    for line in (ARGP_HELP_FMT=no-dup-args-note,rmargin=1000 vfio-bind $argv --help 2>/dev/null)
+    for line in (vfio-bind $argv --help 2>/dev/null | string join \e |
+            string replace -ar '\e {29}' ' ' | string split \e)
         string match -rq '^ +(-(?<short>.), )?--(?<long>[a-z-]+)(?<value>=[^ ]+)? +(?<text>.*)' \
             -- $line; or continue
         set -l option -l $long -d $text

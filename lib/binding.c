@@ -490,8 +490,7 @@ static int reset_by_attribute(const struct device *dev, enum reset reset,
 	if (hold == HOLD_UNKNOWN)
 		return error_set(e, STATUS_FAILED, "cannot be reset: %s", unknown.text);
 	if (hold == HOLD_BY_USER) {
-		_cleanup_free_ char *holders =
-			vfio_holders(&nodes, getpid(), now() + HOLDERS_TIME);
+		_cleanup_free_ char *holders = vfio_holders(&nodes, now() + HOLDERS_TIME);
 
 		return error_set(e, STATUS_FAILED, "cannot be reset: held by %s",
 				 holders ? holders : "a process that cannot be seen");

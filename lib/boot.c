@@ -27,7 +27,7 @@ static void pin_clear(struct boot_pin *pin)
 {
 	free(pin->device);
 	free(pin->driver);
-	free(pin->guard);
+	free(pin->identity);
 	free(pin->module);
 }
 
@@ -48,8 +48,8 @@ static void append_pin(struct boot_pins *pins, struct boot_pin pin)
 
 static struct boot_pin pin_copy(const struct boot_pin *pin)
 {
-	return (struct boot_pin){copy(pin->device), copy(pin->driver), copy(pin->guard),
-				 copy(pin->module)};
+	return (struct boot_pin){copy(pin->device), copy(pin->driver),
+				 copy(pin->identity), copy(pin->module)};
 }
 
 static size_t find(const struct boot_pins *pins, const char *device)
@@ -71,8 +71,8 @@ const struct boot_pin *boot_find(const struct boot_pins *pins, const struct devi
 
 bool boot_fits(const struct boot_pin *pin, const char *modalias)
 {
-	return streq(pin->guard, "*") ||
-	       (modalias && fnmatch(pin->guard, modalias, 0) == 0);
+	return streq(pin->identity, "*") ||
+	       (modalias && fnmatch(pin->identity, modalias, 0) == 0);
 }
 
 bool boot_find_name(const struct boot_pins *pins, const char *name, struct device *dev)
@@ -86,25 +86,26 @@ bool boot_find_name(const struct boot_pins *pins, const char *name, struct devic
 	return false;
 }
 
-/* What tells the device from another one in its place. Of a PCI device, vendor, device
- * and subsystem, but not its class. What udev would read as something else, or gives as
- * something else ($attr replaces it by '_'), is any text. */
-static char *guard_of(const struct device *dev)
+/* What tells the device from another one in its place, as a pattern of its modalias. Of a
+ * PCI device, vendor, device and subsystem, but not its class. A '*' stands for what udev
+ * would read as something else, or gives as something else ($attr replaces it by '_'). */
+static char *identity_of(const struct device *dev)
 {
-	char *guard = sysfs_read(dev->path, "modalias");
-	char *rest = guard && starts_with(guard, "pci:") ? strstr(guard, "bc") : NULL;
+	char *identity = sysfs_read(dev->path, "modalias");
+	char *rest =
+		identity && starts_with(identity, "pci:") ? strstr(identity, "bc") : NULL;
 
-	if (!guard || !*guard) {
-		free(guard);
+	if (!identity || !*identity) {
+		free(identity);
 		return copy("*");
 	}
 	if (rest)
 		strcpy(rest, "*");
-	for (char *c = guard; *c; c++) {
+	for (char *c = identity; *c; c++) {
 		if (!strchr(PLAIN, *c))
 			*c = '*';
 	}
-	return guard;
+	return identity;
 }
 
 /* The module of the driver; of one that is not there yet, in a dry run, the one of that
@@ -123,7 +124,7 @@ static char *module_of(const char *bus, const char *driver)
 
 static struct boot_pin pin_of(const struct device *dev, const char *driver)
 {
-	return (struct boot_pin){device_text(dev), copy(driver), guard_of(dev),
+	return (struct boot_pin){device_text(dev), copy(driver), identity_of(dev),
 				 module_of(dev->bus, driver)};
 }
 
@@ -131,15 +132,16 @@ static struct boot_pin pin_of(const struct device *dev, const char *driver)
 
 static char *pin_line(const struct boot_pin *pin)
 {
-	return format("# pin %s %s %s%s%s\n", pin->device, pin->driver, pin->guard,
+	return format("# pin %s %s %s%s%s\n", pin->device, pin->driver, pin->identity,
 		      pin->module ? " " : "", pin->module ? pin->module : "");
 }
 
-/* What compares @key with the guard, if the pin has one; a new string. */
-static char *guard_match(const char *key, const struct boot_pin *pin)
+/* The part of a rule that compares @key with the pin's identity; empty if that is of any
+ * device. A new string. */
+static char *identity_match(const char *key, const struct boot_pin *pin)
 {
-	return streq(pin->guard, "*") ? copy("")
-				      : format("%s==\"%s\", ", key, pin->guard);
+	return streq(pin->identity, "*") ? copy("")
+					 : format("%s==\"%s\", ", key, pin->identity);
 }
 
 /* The bus has its event before its devices have theirs ('udevadm trigger'), so before any
@@ -151,8 +153,8 @@ static void add_rules(char **text, const struct boot_pin *pin)
 {
 	const char *device = pin->device, *name = strchr(device, '/') + 1;
 	_cleanup_free_ char *bus = format("%.*s", (int)(name - 1 - device), device);
-	_cleanup_free_ char *id = guard_match("ENV{.vfio_bind_id}", pin);
-	_cleanup_free_ char *modalias = guard_match("ATTR{modalias}", pin);
+	_cleanup_free_ char *id = identity_match("ENV{.vfio_bind_id}", pin);
+	_cleanup_free_ char *modalias = identity_match("ATTR{modalias}", pin);
 	_cleanup_free_ char *load =
 		pin->module ? format(", RUN{builtin}+=\"kmod load %s\"", pin->module)
 			    : copy("");
@@ -173,7 +175,9 @@ static void add_rules(char **text, const struct boot_pin *pin)
 	       bus, name, modalias, pin->driver, pin->driver, load);
 }
 
-/* Without pins: NULL. No two lines that follow each other are the same (announce()). */
+/* The whole file; NULL: without pins there is none. No line may be the same as the one
+ * before it: announce() tells of each as a step, and of a step that comes twice in a row
+ * the user hears once (hear_step() in worker.c). */
 static char *text_of(const struct boot_pins *pins)
 {
 	char *text = NULL;
@@ -280,7 +284,8 @@ static int write_file(const char *path, const char *text)
 }
 
 /* Let the file be @text, or none (NULL): whole or not at all, and on disk. udev and the
- * tools of the initramfs pass over the temporary name. @tried: whether that was begun. */
+ * tools of the initramfs pass over the temporary name. *@tried is set before the first
+ * change. Returns 0 or -1 with @e. */
 static int put(const char *path, const char *text, bool *tried, struct error *e)
 {
 	_cleanup_free_ char *temporary = format("%s.new", path);
@@ -342,7 +347,8 @@ static int put_all(const struct boot_pins *pins, bool *tried, struct error *e)
 	return rules ? 0 : put(DRACUT_FILE, NULL, tried, e);
 }
 
-/* From @before to @after, or not at all. */
+/* Let the files tell of @after, or else of @before, as they did. Returns 0 or -1 with @e,
+ * which is STATUS_BROKEN if they tell of neither. */
 static int change(const struct boot_pins *before, const struct boot_pins *after,
 		  struct error *e)
 {

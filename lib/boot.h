@@ -6,11 +6,11 @@
 #include "device.h"
 
 struct boot_pin {
-	char *device; /* BUS/NAME; it may be absent */
-	char *driver; /* DRIVER_NONE: none may bind */
-	char *guard;  /* which modalias the device must have, as a pattern of fnmatch(3);
-			 "*": whichever, or none */
-	char *module; /* loaded when the device comes up; NULL: none */
+	char *device;	/* BUS/NAME; it may be absent */
+	char *driver;	/* DRIVER_NONE: none may bind */
+	char *identity; /* the modalias that the device must have, as a pattern of
+			   fnmatch(3); "*": whichever, or none */
+	char *module;	/* loaded when the device comes up; NULL: none */
 };
 
 struct boot_pins {
@@ -42,12 +42,13 @@ _must_check_ int boot_check(const struct device *dev, const char *driver,
 
 /* Pin the device to @driver at every boot (a step): the file is then on disk as a whole,
  * or is as it was. Waits for others who change it until @deadline (monotonic ns), but a
- * second at least. Returns 0, or -1 with @e (STATUS_FAILED). */
+ * second at least. Returns 0, or -1 with @e: STATUS_FAILED; or STATUS_BROKEN, the file
+ * could not be put back to how it was either. */
 _must_check_ int boot_add(const struct device *dev, const char *driver, int64_t deadline,
 			  struct error *e);
 
 /* The same, to end the pins of these devices; one that has none is no error. The wait
- * ends, too, when there is something to read from @stop. */
+ * ends, too, when there is something to read from @stop (-1: from nowhere). */
 _must_check_ int boot_remove(const struct devices *devices, int64_t deadline, int stop,
 			     struct error *e);
 

@@ -10,8 +10,8 @@
 
 #include <errno.h>
 
-/* What a handoff leaves udev not to need of the time up to the deadline: for the owner,
- * and to be told that all is done. */
+/* So long before the deadline a handoff stops its wait for udev: it has to give the nodes
+ * away yet, and to tell the parent that all is done. */
 #define RESERVE (500 * MSEC)
 
 #define UDEV_NOT_DONE                                                                    \
@@ -170,8 +170,8 @@ static void imagine(struct job *release, const struct job *handoff)
 
 /* --- and back ------------------------------------------------------------------ */
 
-/* What a release waits for: some are found long after the device was bound. Returns 0 or
- * -1 with @e. */
+/* Count the disks and interfaces below the device: a release waits for as many, as the
+ * kernel finds some of them long after the bind. Returns 0 or -1 with @e. */
 static int count_functions(const struct device *dev, unsigned int *functions,
 			   struct error *e)
 {
@@ -185,8 +185,8 @@ static int count_functions(const struct device *dev, unsigned int *functions,
 	return 0;
 }
 
-/* In the record before the first write: where to go back to, and what vfio-bind may
- * leave. */
+/* Before the first write below /sys: write a record of where to go back to, and of the
+ * names that vfio-bind may leave on the way. Returns 0 or -1 with @e. */
 static int keep_record(const struct job *job, struct error *e)
 {
 	_cleanup_record_ struct record next =
@@ -194,7 +194,8 @@ static int keep_record(const struct job *job, struct error *e)
 	int err = job->has_record ? 0 : count_functions(job->dev, &next.functions, e);
 
 	next.incarnation = device_incarnation(job->dev);
-	/* The first may be why the second. Noticed behind a write, it would be undone. */
+	/* What could not be read may be why that failed: it is told first. Asked behind
+	 * the first write, it would have the device moved and put back. */
 	if (sysfs_check_read(e) < 0 || err < 0)
 		return -1;
 	if (!next.incarnation) /* nobody would believe it */
@@ -364,7 +365,8 @@ static int give_nodes(struct job *job, struct error *e)
 
 /* --- there --------------------------------------------------------------------- */
 
-/* When udev's time is up, with so much left of the command's. */
+/* Until when udev is waited for, in monotonic ns: @reserve ns before the command's
+ * deadline at the latest. */
 static int64_t udev_time(const struct job *job, int64_t reserve)
 {
 	int64_t until = now() + UDEV_TIME, last = job->request->deadline - reserve;
@@ -372,7 +374,8 @@ static int64_t udev_time(const struct job *job, int64_t reserve)
 	return until < last ? until : last;
 }
 
-/* A rule of udev's may give a node to somebody, some time after it is there. */
+/* Wait for udev: a rule of it may give a node to somebody, some time after that is there.
+ */
 static void await_udev(const struct job *job)
 {
 	const char *(*given_up)(void) = job->supervisor->given_up;
@@ -406,7 +409,7 @@ static int end_handoff(struct job *job, enum reset reset, const struct patience 
 	return give_nodes(job, e);
 }
 
-/* A pin or handoff: all of it, or as it was. */
+/* A pin or handoff: all of it, or the device is as it was. Returns 0 or -1 with @e. */
 static int go_or_undo(struct job *job, struct error *e)
 {
 	struct patience patience = {job->request->deadline, job->supervisor->given_up};
@@ -434,7 +437,7 @@ static int go_or_undo(struct job *job, struct error *e)
 		error_set(e, STATUS_FAILED, "%s", job->supervisor->given_up());
 	else if (!pins_for_boot(job->request) ||
 		 boot_add(job->dev, job->to.driver_override, patience.deadline, e) == 0)
-		return 0; /* what the file says comes last: it is not undone */
+		return 0; /* the file comes last, as nothing would undo it */
 	return undo(job, e);
 }
 
@@ -519,9 +522,10 @@ static int change(struct job *job, struct error *e)
 {
 	int err = look(job, e);
 
-	if (sysfs_check_read(e) < 0 || err < 0) /* the first may be why the second */
+	/* What could not be read may be why that failed: it is told first. */
+	if (sysfs_check_read(e) < 0 || err < 0)
 		return -1;
-	/* If there is a record, it is not believed. */
+	/* A record that is there all the same is not believed, and goes. */
 	if (job->request->only_recorded && !job->has_record && !is_asked_for_as_pin(job))
 		return record_remove(job->dev, e);
 	if (check_all(job, e) < 0)
@@ -533,8 +537,8 @@ static int change(struct job *job, struct error *e)
 							: go_or_undo(job, e);
 }
 
-/* The lease is over, and the device does not go home: wherever that ended, tell how it
- * is. */
+/* The lease is over, and the release has failed: at whatever point, add to @e how the
+ * device is, if that does not say what to do. Returns -1. */
 static int stays_taken(const struct job *job, struct error *e)
 {
 	e->status = STATUS_BROKEN;

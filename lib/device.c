@@ -160,8 +160,8 @@ bool devices_have(const struct devices *devices, const struct device *dev)
 
 void devices_append(struct devices *devices, struct device *dev)
 {
-	if ((devices->n & (devices->n - 1)) ==
-	    0) { /* may be full: make room for as many */
+	/* It may be full if it has a power of two: make room for as many again. */
+	if ((devices->n & (devices->n - 1)) == 0) {
 		devices->dev = reallocarray(devices->dev, 2 * devices->n + !devices->n,
 					    sizeof(*dev));
 		if (!devices->dev)

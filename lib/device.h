@@ -53,6 +53,7 @@ char *device_text(const struct device *dev);
 /* The same as a shell must be given it: some names have a blank. */
 char *device_word(const struct device *dev);
 
+/* Are they one device, by their syspaths? */
 bool device_same(const struct device *a, const struct device *b);
 
 struct devices {
@@ -70,7 +71,8 @@ void devices_clear(struct devices *devices);
 #define _cleanup_devices_ __attribute__((cleanup(devices_clear)))
 
 /* Can the device be flagged: has it a driver_override? Which buses give one depends on
- * the kernel, so only the file can tell. Returns 0, or -1 with @e (STATUS_USAGE). */
+ * the kernel, so only the file can tell. Returns 0, or -1 with @e: STATUS_USAGE, it has
+ * none; STATUS_FAILED, that could not be told. */
 _must_check_ int device_check_flag(const struct device *dev, struct error *e);
 
 /* Tells this device from one that came back later under the same name: the inode number

@@ -45,7 +45,7 @@ static int cannot_tell(struct error *e, const char *what, const char *where, int
 			 strerror(err));
 }
 
-/* The block device that @node is a node of. Returns 0, also with @number 0: of none; or
+/* The block device that @node is a node of. Returns 0, also with *@number 0: of none; or
  * -errno. */
 static int node_number(const char *node, dev_t *number)
 {
@@ -110,19 +110,20 @@ static void add_swap(struct table *table, const char *line)
 	add(table, use);
 }
 
-/* Read a file in /proc, by lines. Returns 0, also if there is none, or -errno. */
-static int add_lines(struct table *table, const char *path,
-		     void (*add_line)(struct table *table, const char *line))
+#define SWAPS "/proc/swaps"
+
+/* Returns 0, also if the kernel is without swap, or -errno. */
+static int add_swaps(struct table *table)
 {
-	FILE *file = fopen(path, "re");
+	FILE *file = fopen(SWAPS, "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 	int err;
 
 	if (!file)
-		return -errno;
+		return errno == ENOENT ? 0 : -errno;
 	while (errno = 0, getline(&line, &size, file) > 0)
-		add_line(table, line);
+		add_swap(table, line);
 	err = -errno;
 	fclose(file);
 	return err;
@@ -130,11 +131,12 @@ static int add_lines(struct table *table, const char *path,
 
 /* --- loop devices --- */
 
-/* The block device below a loop device; its name could be any text by now. Returns 0,
- * also with @number 0: a file, or it has been detached; or -errno. */
+/* The block device below the loop device at @path, by its number: what it was opened as
+ * could be any text by now. Returns 0, also with *@number 0: a file is below it, or it
+ * has been detached; or -errno. */
 static int loop_number(const char *path, dev_t *number)
 {
-	_cleanup_free_ char *node = format("/dev/%s", strrchr(path, '/') + 1);
+	_cleanup_free_ char *node = below_dev(path);
 	_cleanup_close_ int fd = -1;
 	struct loop_info64 info;
 	dev_t own;
@@ -293,7 +295,6 @@ static int add_exports(struct table *table, struct error *e)
 
 static int read_table(struct table *table, struct error *e)
 {
-	static const char swaps[] = "/proc/swaps";
 	_cleanup_mounts_ struct mounts mounts = {0};
 	int err;
 
@@ -301,17 +302,16 @@ static int read_table(struct table *table, struct error *e)
 		return cannot_tell(e, "what is mounted", MOUNTS_FILE, -err);
 	add_mounts(table, &mounts);
 	add_btrfs(table);
-	/* A kernel may be without swap. */
-	if ((err = add_lines(table, swaps, add_swap)) < 0 && err != -ENOENT)
-		return cannot_tell(e, "what is swapped on", swaps, -err);
+	if ((err = add_swaps(table)) < 0)
+		return cannot_tell(e, "what is swapped on", SWAPS, -err);
 	return add_loops(table, e) < 0 ? -1 : add_exports(table, e);
 }
 
 static void find_uses(const struct table *table, const char *path, const char *chain,
 		      struct names *uses);
 
-/* The disk at @path stands on the one that @chain ends with: what uses it and its
- * partitions; or that it stands there. */
+/* The disk at @path stands on the one that the chain of names @below ends with: add what
+ * uses it and its partitions; if nothing does, that it stands there. */
 static void find_stacked(const struct table *table, const char *path, const char *below,
 			 struct names *uses)
 {

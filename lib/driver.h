@@ -12,8 +12,8 @@
 char *driver_registered(const char *bus, const char *name);
 
 /* As above, loading the module of that name if need be (a step). In a dry run the
- * module's presence is enough. NULL with @e (STATUS_USAGE) when there is no such driver
- * even then. */
+ * module's presence is enough. NULL with @e: STATUS_USAGE when there is no such driver
+ * even then; STATUS_FAILED, that could not be told. */
 _must_check_ char *driver_load(const char *bus, const char *name, struct error *e);
 
 /* Load the modules that fit the device's modalias, as udev does (steps). */
@@ -24,8 +24,8 @@ struct names driver_all(const struct device *dev);
 
 /* The VFIO driver of the device, its module loaded as above: the one of its bus, and for
  * a PCI device the variant whose vfio_pci: alias fits with the fewest wildcards. The
- * driver's name comes from the module, which may have another. NULL with @e
- * (STATUS_USAGE). */
+ * driver's name comes from the module, which may have another. NULL with @e, as
+ * driver_load(). */
 _must_check_ char *driver_load_vfio(const struct device *dev, struct error *e);
 
 /* How many wildcards are in the closest of the module's aliases that fit the modalias? 0

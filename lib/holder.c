@@ -76,18 +76,19 @@ static void tell(const struct scan *scan, const struct finding *finding)
 		_exit(1);
 }
 
-/* Has the process ended meanwhile? */
+/* Is it the error of a process that has ended meanwhile? */
 static bool is_end(int err)
 {
 	return err == ENOENT || err == ESRCH;
 }
 
-/* To another process, or to other descriptors of this one. */
+/* Tell that the look goes on, to another process or to other descriptors of this one. */
 static void goes_on(const struct scan *scan)
 {
 	tell(scan, &(struct finding){.what = GOES_ON, .holder.pid = scan->pid});
 }
 
+/* Tell that /proc/PID/@what could not be looked at, unless the process has ended. */
 static void cannot_see(const struct scan *scan, const char *what, int err)
 {
 	struct finding finding = {.what = UNSEEN};
@@ -99,6 +100,7 @@ static void cannot_see(const struct scan *scan, const char *what, int err)
 	tell(scan, &finding);
 }
 
+/* Tell that the process has the file open. */
 static void found(const struct scan *scan, struct file_id file)
 {
 	struct finding finding = {.what = FOUND,
@@ -242,7 +244,8 @@ static void scan_fd(struct scan *scan, int fds, const char *fd)
 		found(scan, file);
 }
 
-/* Returns whether the process, or thread, is there and has descriptors. */
+/* Look at the descriptors at @path below the folder of the process: its own, or those of
+ * a thread. Returns whether there are any. */
 static bool scan_fds(struct scan *scan, int process, const char *path)
 {
 	int fd = openat(process, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -265,8 +268,8 @@ static bool scan_fds(struct scan *scan, int process, const char *path)
 	return any;
 }
 
-/* Threads that do not share the descriptors of the one before them, as they have left
- * them (unshare(2)) or as that one has ended. */
+/* Look at the descriptors of threads that do not share those of the one before them, as
+ * they have left them (unshare(2)) or as that one has ended. */
 static void scan_threads(struct scan *scan, int process)
 {
 	int fd = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -379,7 +382,7 @@ static void scan_mapping(struct scan *scan, int process, const char *line)
 		found(scan, (*known)->file);
 }
 
-/* Returns whether it has any. */
+/* Look at the maps of a process, or thread. Returns whether it has any. */
 static bool scan_maps(struct scan *scan, int process)
 {
 	int fd = openat(process, "maps", O_RDONLY | O_CLOEXEC);
@@ -402,7 +405,8 @@ static bool scan_maps(struct scan *scan, int process)
 	return any;
 }
 
-/* A thread that has ended shows no maps, not even the first one: any other does. */
+/* Look at the maps by another thread: the main one has ended, and shows none. Any that
+ * has not shows all of them. */
 static void scan_maps_of_threads(struct scan *scan, int proc, int process)
 {
 	int fd = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -527,7 +531,8 @@ static void add_holder(struct holders *holders, const struct holder *holder)
 	holders->holder[holders->n++] = *holder;
 }
 
-/* Its name is no question to the process itself, as its maps are. Returns -1. */
+/* Set @e to that a look into the process lasts too long. Its name can be read without a
+ * wait for what it does, as its maps cannot. Returns -1. */
 static int too_long(pid_t pid, struct error *e)
 {
 	_cleanup_free_ char *name = sysfs_process_name(pid);

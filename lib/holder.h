@@ -20,6 +20,7 @@ struct file_ids {
 	size_t n;
 };
 
+/* Add @file, also if it is there already. */
 void file_ids_add(struct file_ids *files, struct file_id file);
 void file_ids_clear(struct file_ids *files);
 #define _cleanup_files_ __attribute__((cleanup(file_ids_clear)))

@@ -23,7 +23,8 @@ struct request {
 	bool boot;	    /* a pin: at every boot, too; a release: from now on, too */
 	const struct boot_pins *pins; /* in a release: as they were before it; or NULL */
 	bool force;	  /* do not look whether the host uses the device, nor whether the
-			     driver is for it */
+			     driver is for it, nor, for a pin at boot, whether the host's
+			     driver is built in */
 	int64_t deadline; /* monotonic ns */
 	/* NULL: none. All devices or none, and they are released when COMMAND has ended,
 	 * with a deadline of its own: @timeout ns from then on. */
@@ -74,14 +75,14 @@ struct job {
 	const struct device *dev;
 	const struct request *request;
 	const struct supervisor *supervisor;
-	/* When the command began; and where the device goes, by names that belong to
-	 * others: it owns none. */
-	struct binding from, to;
+	struct binding from;  /* where the device was when the command began */
+	struct binding to;    /* where it goes; its names belong to others */
 	char *driver;	      /* that the user asks for; NULL: none */
 	struct record record; /* as the command found it */
 	bool has_record;
-	bool imagined;		 /* in a dry run: the three above are what would be */
-	bool pinned;		 /* a pin --boot: as it is already */
+	bool imagined; /* in a dry run of a lease's release: from and record are what
+			  would be */
+	bool pinned;   /* a pin --boot: as it is already */
 	struct udev_watch watch; /* since before the first write */
 	struct given group_was, cdev_was;
 	int lock;  /* the device's, or -1 */

@@ -46,16 +46,16 @@ static void links_free(struct links *links)
 }
 #define _cleanup_links_ __attribute__((cleanup(links_free)))
 
-/* A request of the kernel, as large as any here. */
-struct request {
+/* Room for a request to the kernel, as large as any here. */
+struct question {
 	_Alignas(struct nlmsghdr) char space[256];
 };
 
-/* Begin a @request for a dump. Returns its message. */
-static struct nlmsghdr *request_begin(struct request *request, uint16_t type,
-				      size_t header)
+/* Begin a @question for a dump. Returns its message. */
+static struct nlmsghdr *question_begin(struct question *question, uint16_t type,
+				       size_t header)
 {
-	struct nlmsghdr *message = mnl_nlmsg_put_header(request->space);
+	struct nlmsghdr *message = mnl_nlmsg_put_header(question->space);
 
 	message->nlmsg_type = type;
 	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -129,9 +129,9 @@ static int links_of(const struct netns *ns, struct links *links, struct error *e
 {
 	_cleanup_view_ struct netns_view view = {0};
 	_cleanup_answer_ struct answer answer = {0};
-	struct request request;
+	struct question question;
 	struct nlmsghdr *message =
-		request_begin(&request, RTM_GETLINK, sizeof(struct ifinfomsg));
+		question_begin(&question, RTM_GETLINK, sizeof(struct ifinfomsg));
 	int r;
 
 	mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
@@ -173,8 +173,8 @@ static bool is_of(const struct link *link, const char *parent)
 	return !*link->ns->where && is_shown_at(link, dir);
 }
 
-/* Each of these parents has an interface: set @own to all of them. Returns 0, or -1 with
- * @e: one has none. */
+/* Set in @own which of the links are of these @parents, each of which has one. Returns 0,
+ * or -1 with @e: one of a parent was not found. */
 static int find_own(const struct links *links, const struct names *parents, bool own[],
 		    struct error *e)
 {
@@ -240,16 +240,16 @@ static void uppers_of_sysfs(const struct link *link, const char *parent,
 	}
 }
 
-/* Does @ns call the namespace @other so? */
+/* Is @id what @ns calls the namespace @other? Returns 0 with *@is, or -1 with @e. */
 static int is_called(const struct netns *ns, uint32_t id, const struct netns *other,
 		     bool *is, struct error *e)
 {
 	_cleanup_view_ struct netns_view view = {0};
 	_cleanup_answer_ struct answer answer = {0};
 	_cleanup_close_ int fd = netns_open(other);
-	struct request request;
+	struct question question;
 	struct nlmsghdr *message =
-		request_begin(&request, RTM_GETNSID, sizeof(struct rtgenmsg));
+		question_begin(&question, RTM_GETNSID, sizeof(struct rtgenmsg));
 	const struct nlmsghdr *reply;
 
 	if (fd < 0)
@@ -267,7 +267,7 @@ static int is_called(const struct netns *ns, uint32_t id, const struct netns *ot
 	return 0;
 }
 
-/* Does @upper stand on @link? */
+/* Does @upper stand on @link? Returns 0 with *@is, or -1 with @e. */
 static int is_above(const struct link *upper, const struct link *link, bool *is,
 		    struct error *e)
 {
@@ -411,9 +411,9 @@ static int nexthop_use(const struct look *look, const struct nlmsghdr *message,
 static int filters_at(const struct look *look, uint32_t parent, struct error *e)
 {
 	_cleanup_answer_ struct answer answer = {0};
-	struct request request;
+	struct question question;
 	struct nlmsghdr *message =
-		request_begin(&request, RTM_GETTFILTER, sizeof(struct tcmsg));
+		question_begin(&question, RTM_GETTFILTER, sizeof(struct tcmsg));
 	struct tcmsg *header = mnl_nlmsg_get_payload(message);
 
 	header->tcm_ifindex = (int)look->link->index;
@@ -546,8 +546,8 @@ static int dump_check(const struct look *look, const struct dump *dump, size_t e
 		      struct error *e)
 {
 	_cleanup_answer_ struct answer answer = {0};
-	struct request request;
-	struct nlmsghdr *message = request_begin(&request, dump->type, dump->header);
+	struct question question;
+	struct nlmsghdr *message = question_begin(&question, dump->type, dump->header);
 
 	if (dump->fill)
 		dump->fill(message);

@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libsmartcols/libsmartcols.h>
-#include <limits.h>
-#include <stdio.h>
 #include <strings.h>
 
 /* A device, and what is read of it from its open directory when its turn comes. */
@@ -24,8 +22,8 @@ struct row {
 	int dir;     /* O_PATH; -1: it could not be opened, as it is gone */
 	struct binding binding;
 	const struct holders *holders; /* of all rows, if that column is asked for */
-	const struct boot_pins *pins;  /* the same; NULL: they could not be read */
-	bool all_seen;		       /* that there are */
+	bool all_seen;		       /* all processes could be looked into for them */
+	const struct boot_pins *pins;  /* of all rows; NULL: they could not be read */
 };
 
 static char *cell_device(const struct row *row)
@@ -239,8 +237,7 @@ static int select_column(struct selection *selection, const char *name, struct e
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
 		if (strcasecmp(columns[i].name, name) != 0)
 			continue;
-		if (selection->n ==
-		    sizeof(selection->column) / sizeof(*selection->column))
+		if (selection->n == ARRAY_SIZE(selection->column))
 			return error_set(e, STATUS_USAGE, "too many columns");
 		selection->column[selection->n++] = &columns[i];
 		return 0;
@@ -408,9 +405,9 @@ static void close_row(struct row *row)
 	binding_clear(&row->binding);
 }
 
-/* Was it removed since it was found? An operand, which can be @any device, must not look
- * like one without a driver then. Asked for in its open folder, as there are thousands:
- * each has the link to its bus (bus_add_device), until it is removed. */
+/* Was it removed since it was found? Asked in its open folder, as there are thousands: it
+ * has the link to its bus (bus_add_device) until then. With @any, for an operand, that is
+ * noted: what is left of it would look like a device without a driver. */
 static bool is_removed(const struct row *row, bool any)
 {
 	const char *entry = row->dir < 0 ? row->dev.path : "subsystem";

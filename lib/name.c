@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <net/if.h>
@@ -237,7 +238,7 @@ static bool match_node(struct search *search, const char *path)
 	in_sys = format("/sys/dev/%s/%u:%u", S_ISBLK(st.st_mode) ? "block" : "char",
 			major(st.st_rdev), minor(st.st_rdev));
 	class = sysfs_link(in_sys, "subsystem");
-	name = sysfs_link("/", in_sys + 1);
+	name = sysfs_link_at(AT_FDCWD, in_sys);
 	if (streq(class, "vfio"))
 		match_group(search, name);
 	else

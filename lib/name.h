@@ -7,7 +7,8 @@
 /* Find the device that @name means: NAME, BUS/NAME, a PCI address in one of its
  * spellings, a network interface, a disk or another node, or a path in /sys or /dev. A
  * device that cannot be flagged is meant only when no other has that name. Returns 0 with
- * @dev to be cleared, or -1 with @e (STATUS_USAGE) and @dev untouched. */
+ * @dev to be cleared, or -1 with @e and @dev untouched: STATUS_USAGE, it means no device,
+ * or several; STATUS_FAILED, that could not be told. */
 _must_check_ int name_find(const char *name, struct device *dev, struct error *e);
 
 /* Would @name mean the device that @bus_and_name, as BUS/NAME, tells, if it were there? A

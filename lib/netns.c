@@ -16,10 +16,11 @@
 #define OWN "/proc/thread-self/ns/net"
 #define NAMED "/run/netns"
 
+#define CANNOT_TELL "cannot tell who uses its interfaces"
+
 int netns_cannot_tell(const struct netns *ns, int error, struct error *e)
 {
-	return error_set(e, STATUS_REFUSED, "cannot tell who uses its interfaces%s: %s",
-			 ns ? ns->where : "",
+	return error_set(e, STATUS_REFUSED, CANNOT_TELL "%s: %s", ns ? ns->where : "",
 			 error == EINTR ? "it changes all the time" : strerror(error));
 }
 
@@ -42,11 +43,9 @@ static bool has(const struct netns_list *list, ino_t inode)
 	return false;
 }
 
-/* Takes @path and @where. */
-static void add(struct netns_list *list, ino_t inode, char *path, char *where)
+/* Add a namespace, unless it is there already. */
+static void add(struct netns_list *list, ino_t inode, const char *path, const char *where)
 {
-	_cleanup_free_ char *own_path = path, *own_where = where;
-
 	if (has(list, inode))
 		return;
 	list->ns = with_room(list->ns, list->n, sizeof(*list->ns));
@@ -64,6 +63,7 @@ static int add_mounted(struct netns_list *list, const char *path, const char *na
 		       struct error *e)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	_cleanup_free_ char *where = format(" in network namespace %s", name);
 	struct stat st;
 	int type;
 
@@ -74,12 +74,10 @@ static int add_mounted(struct netns_list *list, const char *path, const char *na
 	if (fd >= 0 && type < 0 && errno == ENOTTY)
 		return 0;
 	if (type < 0 || fstat(fd, &st) < 0)
-		return error_set(e, STATUS_REFUSED,
-				 "cannot tell who uses its interfaces: %s: %s", path,
+		return error_set(e, STATUS_REFUSED, CANNOT_TELL ": %s: %s", path,
 				 strerror(errno));
 	if (type == CLONE_NEWNET)
-		add(list, st.st_ino, copy(path),
-		    format(" in network namespace %s", name));
+		add(list, st.st_ino, path, where);
 	return 0;
 }
 
@@ -136,7 +134,7 @@ static int add_of_task(struct netns_list *list, const char *path, const char *pi
 	where = format(" in the network namespace of %s", name ? name : pid);
 	if (err)
 		return netns_cannot_tell(&(struct netns){.where = where}, err, e);
-	add(list, st.st_ino, copy(path), copy(where));
+	add(list, st.st_ino, path, where);
 	return 0;
 }
 
@@ -188,9 +186,7 @@ static int check_known(const struct netns_list *list, const struct mount *mount,
 	if (sscanf(mount->root, "net:[%" SCNu64, &inode) != 1 ||
 	    has(list, (ino_t)inode) || !is_mounted(mount->id))
 		return 0;
-	return error_set(e, STATUS_REFUSED,
-			 "cannot tell who uses its interfaces: %s is behind another "
-			 "mount",
+	return error_set(e, STATUS_REFUSED, CANNOT_TELL ": %s is behind another mount",
 			 mount->where);
 }
 
@@ -201,9 +197,7 @@ static int add_mounts(struct netns_list *list, struct error *e)
 	int r = mounts_read(&mounts);
 
 	if (r < 0)
-		return error_set(e, STATUS_REFUSED,
-				 "cannot tell who uses its interfaces: " MOUNTS_FILE
-				 ": %s",
+		return error_set(e, STATUS_REFUSED, CANNOT_TELL ": " MOUNTS_FILE ": %s",
 				 strerror(-r));
 	for (size_t i = 0; i < mounts.n; i++) {
 		const struct mount *mount = &mounts.mount[i];
@@ -224,7 +218,7 @@ int netns_find(struct netns_list *list, struct error *e)
 	/* A kernel without network namespaces has only this one. */
 	if (stat(OWN, &st) < 0 && errno != ENOENT)
 		r = netns_cannot_tell(NULL, errno, e);
-	add(list, st.st_ino, copy(OWN), copy(""));
+	add(list, st.st_ino, OWN, "");
 	if (add_named(list, e) < 0)
 		r = -1;
 	if (add_of_processes(list, e) < 0)

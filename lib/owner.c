@@ -31,7 +31,8 @@ static int parse_id(const char *text, unsigned int *id)
 	return 0;
 }
 
-/* There is none of that name, as far as errno tells; else it could not be looked up. */
+/* Set @e to that there is none of that name; or, as errno tells, that it could not be
+ * looked up. Returns -1. */
 static int no_such(const char *kind, const char *name, struct error *e)
 {
 	int err = errno;
@@ -222,7 +223,8 @@ static int set_owner(const struct owner *owner, const struct node *node, const c
 			  line, e);
 }
 
-/* While the owner changes, it is open to him alone: a mode is made for its owner. */
+/* The mode allows nobody but the owner anything while that changes: what it allowed to
+ * the group, or will, is not for any other group. */
 static int make_steps(const struct owner *owner, struct node *node, const char *path,
 		      struct error *e)
 {

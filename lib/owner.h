@@ -39,9 +39,9 @@ struct given {
 };
 
 /* Give @node, of that number, away (steps), unless it is so already, and read that back.
- * What only has its name is given to nobody. At no moment is
- * it more open than before or than asked for: the mode is 0600 while the owner changes,
- * and an ACL goes before. @before has then whose it was, to be cleared.
+ * What only has its name is given to nobody. At no moment is it more open than before or
+ * than asked for: the mode is 0600 while the owner changes, and an ACL goes before.
+ * @before has then whose it was, to be cleared.
  * Returns 0, or -1 with @e (STATUS_FAILED) and the node given back. In a dry run, the
  * node need not be there, nor its number be known (0). */
 _must_check_ int owner_give(const struct owner *owner, const char *node, dev_t number,
@@ -51,9 +51,9 @@ _must_check_ int owner_give(const struct owner *owner, const char *node, dev_t n
 void owner_give_back(struct given *before);
 void owner_given_clear(struct given *before);
 
-/* "@shared is ROOT:ROOT 0600: ALICE cannot use @node", if the owner cannot open @shared,
- * which whoever uses @node opens, too, and nobody is given; NULL: he can, or there is
- * none. A new string. */
+/* Who uses @node opens @shared as well (/dev/vfio/vfio, /dev/iommu), which is given to
+ * nobody. "@shared is ROOT:ROOT 0600: ALICE cannot use @node", a new string, if the owner
+ * cannot open it; NULL: he can, or there is no @shared. */
 char *owner_lacks(const struct owner *owner, const char *shared, const char *node);
 
 /* "ALICE:KVM 0660" of a node, numbers for what has no name; "?", and a note: it could not

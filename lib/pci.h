@@ -15,6 +15,7 @@ char *pci_class(const struct device *dev);
  */
 bool pci_is_bridge(const struct device *dev);
 
+/* Is it a graphics card, of whatever kind? */
 bool pci_is_display(const struct device *dev);
 
 /* How many VFs of this PF are enabled; 0 also for what is no PF. */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -179,8 +178,8 @@ static char *read_lease(int fd)
 {
 	char line[256] = "";
 	ssize_t n = pread(fd, line, sizeof(line) - 1, 0);
-	_cleanup_free_ char *comm = NULL;
 	int pid, name = 0;
+	char *comm;
 
 	if (n < 0)
 		return NULL;
@@ -192,7 +191,7 @@ static char *read_lease(int fd)
 	if (pid == 0)
 		return format("%s (ended)", line + name);
 	comm = sysfs_process_name(pid);
-	return comm ? copy(comm) : format("%s (pid %d)", line + name, pid);
+	return comm ? comm : format("%s (pid %d)", line + name, pid);
 }
 
 /* Returns 0 with *@lock, or in a dry run without; or -1 with @e. */
@@ -308,7 +307,7 @@ static int open_if_locked(const struct device *dev)
 	return -err;
 }
 
-char *record_lock_holder(const struct device *dev, pid_t except)
+char *record_lock_taker(const struct device *dev, pid_t except)
 {
 	_cleanup_close_ int fd = sysfs_is_dry_run() ? -ENOENT : open_if_locked(dev);
 	_cleanup_free_ char *lease = NULL, *who = NULL;

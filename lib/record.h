@@ -60,11 +60,11 @@ _must_check_ int record_lock_boot(int64_t deadline, int stop, int *lock, struct 
  * Returns the fd, not locked yet, or -1 with @e (STATUS_FAILED). */
 _must_check_ int record_open_group_lock(const char *number, struct error *e);
 
-/* "locked by COMMAND (pid N)", of the process that has the lock, if that is not @except,
- * from /proc/locks, or "... by another process" if it does not list one, or that the one
- * that it lists has ended; if that process keeps the device for a lease, "leased to
- * COMMAND (pid N) by ..."; NULL: nobody, or /proc/locks cannot be read. */
-char *record_lock_holder(const struct device *dev, pid_t except);
+/* Who has the device's lock, for a message, by /proc/locks: "locked by COMM (pid N)"; "by
+ * another process", if it lists none; "by process N, which has ended and left it to
+ * another". If the device is kept for a lease, "leased to COMMAND (pid N) by ..." these.
+ * A new string; NULL: nobody, or process @except, or /proc/locks cannot be read. */
+char *record_lock_taker(const struct device *dev, pid_t except);
 
 /* For who has the @lock: it keeps the device for process @command (0: which has ended),
  * that was called @name. */
@@ -95,7 +95,8 @@ _must_check_ int record_write(const struct device *dev, const struct record *rec
 _must_check_ int record_remove(const struct device *dev, struct error *e);
 
 /* The recorded devices, as BUS/NAME, and those whose record a worker that was killed had
- * begun to write. *@strangers: the names of the files among the records that are none. */
+ * begun to write. @strangers (or NULL) gets the names of the files among the records that
+ * are none. */
 struct names record_list(struct names *strangers);
 
 /* Set @e (STATUS_FAILED) to that this file among the records is of no device. */

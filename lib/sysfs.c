@@ -189,10 +189,9 @@ static bool is_stuck(pid_t pid)
 	return !process || starts_with(process, "D");
 }
 
-/* The child: read from @next on, and tell each value as soon as it is there, so that the
- * parent knows which one is waited for. A value is "=TEXT", "-" for none, or "!ERRNO",
- * and a NUL.
- */
+/* The child: read from reader->next on, and tell each value as soon as it is there, so
+ * that the parent knows which one is waited for. A value is "=TEXT", "-" for none, or
+ * "!ERRNO", and a NUL. */
 static void read_on(const struct sysfs_reader *reader, int fd)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

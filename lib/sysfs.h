@@ -12,15 +12,16 @@
 /* One rule for all that reads here: ENOENT means that it is not there. Any other error is
  * noted, and whoever decides something asks before he acts. */
 
-/* Note that errno is why @path could not be read, if that is not its absence, nor another
- * one noted before. Keeps errno. For who reads without the functions below. */
+/* Note that @path could not be read, for the reason in errno. Its absence is not noted,
+ * nor anything behind what was noted first. Keeps errno. For those that read without the
+ * functions below. */
 void sysfs_note_unread(const char *path);
 
-/* The same for what has said so itself, in @e. */
+/* Note, by the same rule, what @e says could not be read. */
 void sysfs_note(const struct error *e);
 
-/* Has all been read that is there, since this was asked last? Returns 0 or -1 with @e
- * (STATUS_FAILED). */
+/* Has all been read that is there, since this was asked last? Returns 0, or -1 with @e:
+ * what was noted first (STATUS_FAILED, or what sysfs_note() was given). */
 _must_check_ int sysfs_check_read(struct error *e);
 
 /* The attribute's text without its last newline; NULL with errno. */
@@ -29,8 +30,8 @@ char *sysfs_read(const char *dir, const char *attr);
 /* The last component of a link's target; NULL with errno. */
 char *sysfs_link(const char *dir, const char *link);
 
-/* The same two below a directory that is open, O_PATH will do: that saves
- * the kernel to resolve the path of the device for each entry. */
+/* The same two below a directory that is open, O_PATH will do: that saves the kernel to
+ * resolve the path of the device for each entry. */
 char *sysfs_read_at(int dir, const char *attr);
 char *sysfs_link_at(int dir, const char *link);
 
@@ -60,9 +61,9 @@ struct sysfs_reader {
 void sysfs_reader_start(struct sysfs_reader *reader, const char *const *dirs, size_t n,
 			const char *attr);
 
-/* The next directory's value; to be called @n times. NULL: there is no such attribute.
- * "?": it could not be read, which is noted; or a child has waited for it in the kernel
- * for half a second, and is left to wait, which is not. */
+/* The next directory's value; to be called once for each. NULL: there is no such
+ * attribute. "?": it could not be read, which is noted; or a child has waited for it in
+ * the kernel for half a second, and is left to wait, which is not. */
 char *sysfs_reader_next(struct sysfs_reader *reader);
 
 /* What /proc/PID/stat tells behind the command's name, "STATE PARENT ..."; NULL: it
@@ -90,6 +91,8 @@ _must_check_ int sysfs_number(const char *dir, dev_t *number);
  * can be at @path. Returns its fd, or -errno; ENXIO: it is another one. */
 _must_check_ int sysfs_open_node(const char *path, int flags, mode_t type, dev_t number);
 
+/* Is there such an entry; with "", such a directory? A link to nothing is none. What
+ * could not be told is noted, and is no entry either. */
 bool sysfs_has(const char *dir, const char *entry);
 
 /* The directory's entries that begin with @prefix, sorted; those that could be read. */

@@ -125,7 +125,8 @@ static bool is_through(struct udev *udev, const char *path)
 	return through;
 }
 
-/* As udev_watch_wait(). */
+/* Are so many disks and interfaces as @functions below the device, and has udev been
+ * through with each of them, and with each node? */
 static bool all_below_are_through(struct udev *udev, const struct device *dev,
 				  unsigned int functions)
 {

@@ -7,7 +7,8 @@
 
 struct usage {
 	struct names uses; /* each refuses */
-	/* Processes that have a node open which theirs let go of when the device goes. */
+	/* Each warns: a node is open in processes that let go of such a node when the
+	 * device goes. */
 	struct names let_go;
 	char *processes; /* "COMM (pid N)" of all that have a node open; NULL: none */
 	bool momentary;	 /* no use but open nodes, which may be over soon */

@@ -228,9 +228,6 @@ int detach(int fd)
 	return 3;
 }
 
-/* A child needs no time to speak of to end. */
-#define END_TIME_MS 500
-
 int write_whole(int fd, const char *text)
 {
 	size_t length = strlen(text);
@@ -238,6 +235,9 @@ int write_whole(int fd, const char *text)
 	errno = ENOSPC; /* for a short write, which sets no errno */
 	return write(fd, text, length) == (ssize_t)length ? 0 : -1;
 }
+
+/* A child needs no time to speak of to end. */
+#define END_TIME_MS 500
 
 void reap(pid_t child)
 {

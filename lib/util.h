@@ -74,6 +74,7 @@ struct names {
 	size_t n;
 };
 
+/* Add a copy of @name. */
 void names_add(struct names *names, const char *name);
 bool names_have(const struct names *names, const char *name);
 void names_free(struct names *names);

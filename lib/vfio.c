@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -129,19 +128,20 @@ const char *vfio_node(const struct vfio_nodes *nodes)
 	return group ? group : node_at(nodes->cdev, nodes->cdev_number);
 }
 
-/* Is the holder one of the processes to be passed over? */
-static bool is_excepted(const struct holder *holder, pid_t except)
+/* Is the holder this vfio-bind, or a worker of it? */
+static bool is_of(const struct holder *holder, pid_t vfio_bind)
 {
-	return except && (holder->pid == except ||
-			  (holder->parent == except && lock_is_taken_by(holder->pid)));
+	return holder->pid == vfio_bind ||
+	       (holder->parent == vfio_bind && lock_is_taken_by(holder->pid));
 }
 
-static void pass_over(struct holders *holders, pid_t except)
+/* Leave out this vfio-bind and its workers. */
+static void pass_over(struct holders *holders, pid_t vfio_bind)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < holders->n; i++) {
-		if (!is_excepted(&holders->holder[i], except))
+		if (!is_of(&holders->holder[i], vfio_bind))
 			holders->holder[n++] = holders->holder[i];
 	}
 	holders->n = n;
@@ -149,21 +149,21 @@ static void pass_over(struct holders *holders, pid_t except)
 
 /* Find those of vfio_holders(), to be cleared. Returns 0, or -1 with @e: some processes
  * could not be looked into. */
-static int find_holders(const struct vfio_nodes *nodes, pid_t except, int64_t until,
+static int find_holders(const struct vfio_nodes *nodes, int64_t until,
 			struct holders *holders, struct error *e)
 {
 	int result = holders_find(&nodes->files, until, -1, holders, e);
 
-	pass_over(holders, except);
+	pass_over(holders, getpid());
 	return result;
 }
 
-char *vfio_holders(const struct vfio_nodes *nodes, pid_t except, int64_t until)
+char *vfio_holders(const struct vfio_nodes *nodes, int64_t until)
 {
 	_cleanup_holders_ struct holders holders = {0};
 	struct error ignored; /* those that can be seen are told */
 
-	IGNORE(find_holders(nodes, except, until, &holders, &ignored));
+	IGNORE(find_holders(nodes, until, &holders, &ignored));
 	return holders_text(&holders, &nodes->files, LIST_MAX);
 }
 
@@ -178,7 +178,7 @@ int vfio_refuse_held(const struct device *dev, const char *holders, const char *
 	return error_hint(e, "it is free when that process closes it or ends");
 }
 
-/* Once. Returns 0 with *@guard, or -errno as open_group(). */
+/* Try once to open the group. Returns 0 with *@guard, or -errno as open_group(). */
 static int try_group(const struct vfio_nodes *nodes, int *guard)
 {
 	int fd = sysfs_open_node(nodes->group, O_RDWR | O_NONBLOCK | O_NOCTTY, S_IFCHR,
@@ -212,7 +212,7 @@ static int open_group(const struct vfio_nodes *nodes, int *guard)
 static enum hold look_for_users(const struct vfio_nodes *nodes, struct error *e)
 {
 	_cleanup_holders_ struct holders holders = {0};
-	int result = find_holders(nodes, getpid(), now() + HOLDERS_TIME, &holders, e);
+	int result = find_holders(nodes, now() + HOLDERS_TIME, &holders, e);
 
 	return holders.n ? HOLD_BY_USER : result < 0 ? HOLD_UNKNOWN : HOLD_NONE;
 }
@@ -253,7 +253,7 @@ enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
 
 	if (hold != HOLD_BY_USER)
 		return hold;
-	result = find_holders(nodes, getpid(), now() + HOLDERS_TIME, &holders, e);
+	result = find_holders(nodes, now() + HOLDERS_TIME, &holders, e);
 	any = holders.n;
 	pass_over(&holders, getppid());
 	*others = holders_text(&holders, &nodes->files, LIST_MAX);
@@ -268,7 +268,7 @@ static bool has_strangers(const struct vfio_nodes *nodes)
 	_cleanup_holders_ struct holders holders = {0};
 	struct error ignored; /* who cannot be seen may be one of ours */
 
-	IGNORE(find_holders(nodes, getpid(), now() + HOLDERS_TIME, &holders, &ignored));
+	IGNORE(find_holders(nodes, now() + HOLDERS_TIME, &holders, &ignored));
 	for (size_t i = 0; i < holders.n; i++) {
 		if (!lock_is_taken_by(holders.holder[i].pid))
 			return true;
@@ -293,7 +293,7 @@ static int errno_error(struct error *e, const struct vfio_nodes *nodes, const ch
 {
 	int err = errno;
 	_cleanup_free_ char *holders =
-		err == EBUSY ? vfio_holders(nodes, getpid(), now() + HOLDERS_TIME) : NULL;
+		err == EBUSY ? vfio_holders(nodes, now() + HOLDERS_TIME) : NULL;
 
 	if (holders)
 		return error_set(e, STATUS_FAILED, "%s: held by %s", what, holders);
@@ -372,7 +372,7 @@ static int reset_open_device(const struct vfio_nodes *nodes, int fd, enum reset 
 	return 0;
 }
 
-/* What is not refused any more, as it has begun. */
+/* A refusal, once the device has been moved, is a failure. Returns -1. */
 static int as_failure(struct error *e)
 {
 	e->status = STATUS_FAILED;

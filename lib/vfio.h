@@ -42,10 +42,9 @@ const char *vfio_node(const struct vfio_nodes *nodes);
 #define HOLDERS_TIME (5 * SEC)
 
 /* Who has the device or one of @nodes open, as far as that is known by @until (monotonic
- * ns): "COMMAND (pid N)", several with commas; NULL: nobody that we can see. Process
- * @except and its workers, children that have taken a lock of ours, are passed over (0:
- * none). */
-char *vfio_holders(const struct vfio_nodes *nodes, pid_t except, int64_t until);
+ * ns): "COMMAND (pid N)", several with commas; NULL: nobody that we can see. This process
+ * and its workers, children that have taken a lock of ours, are passed over. */
+char *vfio_holders(const struct vfio_nodes *nodes, int64_t until);
 
 /* Refuse to go on with a device that is held: set @e (STATUS_REFUSED) to @reason, the
  * @holders (of vfio_holders(); NULL: they cannot be seen) and a hint. Returns -1. */

@@ -18,8 +18,8 @@ static struct lessee lessee = {-1, 0};
 static const char *command; /* of the lease: its name */
 
 /* Returns 0, or -EPIPE if the parent hears no more: the worker goes on then; may_pass()
- * and given_up() see to that. One that cannot send although the parent hears gives up,
- * and ends with its status, of which the parent hears otherwise. */
+ * and given_up() see to that. One that cannot send although the parent hears gives up:
+ * the parent learns of its status as the worker ends. */
 static int say(const struct message *message)
 {
 	int err = message_send(to_parent, message, sizeof(*message));

@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -37,11 +36,10 @@ struct worker {
 	const struct device *dev;
 	char *group; /* IOMMU group number: all workers of one group get there, or none;
 			NULL: this device stands alone */
-	char *users; /* of the device through its host driver, before the unbind; NULL:
-		      * none
-		      */
+	char *users; /* who uses the device through its host driver, before the unbind; or
+			who holds it after COMMAND's end; NULL: nobody that is known */
 	struct vfio_nodes nodes; /* read before the worker starts: the unbind removes
-				    them, but a holder is still found by their names */
+				    them, but what a holder has open keeps their number */
 	pid_t pid;		 /* 0: not started */
 	int socket;		 /* -1: not started, or finished */
 	enum phase reached;	 /* the last phase that the worker has ended */
@@ -65,7 +63,7 @@ struct workers {
 	const struct listener *listener;
 	int64_t deadline;  /* monotonic ns: the request's, that of the release at the end
 			      of a lease, or when a signal came */
-	int interrupted;   /* the last signal that came, or 0 */
+	int interrupted;   /* the last signal to stop that came, or 0 */
 	bool cannot_start; /* COMMAND: a worker does not know of it */
 	bool gate_is_closed; /* COMMAND of a lease waits for its start */
 	bool hurry;	    /* a second signal has come: the parent waits for no worker */
@@ -73,26 +71,7 @@ struct workers {
 			       parent looks so long who holds their devices */
 };
 
-static void finish(const struct workers *workers, struct worker *worker,
-		   const struct error *result)
-{
-	struct error e = *result;
-
-	/* Nothing that can be done with it is left to be said. */
-	if (e.status != STATUS_DONE && device_is_gone(worker->dev)) {
-		error_end(&e, "; it was unplugged");
-		*e.hint = '\0';
-	}
-	if (worker->socket >= 0)
-		close(worker->socket);
-	worker->socket = -1;
-	worker->finished = true;
-	worker->failed = e.status != STATUS_DONE;
-	vfio_nodes_clear(&worker->nodes);
-	free(worker->users);
-	worker->users = NULL;
-	workers->listener->result(worker->dev, &e);
-}
+/* --- a worker --------------------------------------------------------------- */
 
 /* May the worker have written below /sys? */
 static bool may_have_written(const struct worker *worker)
@@ -113,17 +92,60 @@ static bool is_releasing(const struct workers *workers, const struct worker *wor
 	       worker->reached == PHASE_OVER;
 }
 
-/* Say GO to a worker, and what COMMAND is. Returns false if it cannot be told: it hears
- * that nothing more comes. */
-static bool tell_of_command(const struct lease *lease, const struct worker *worker)
+static int start(struct worker *worker, const struct request *request, struct error *e)
 {
-	if (message_tell_lease(worker->socket, lease) == 0)
-		return true;
-	shutdown(worker->socket, SHUT_WR);
-	return false;
+	pid_t parent_pid = getpid();
+	int sockets[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+		return error_set(e, STATUS_FAILED, "cannot make a socket: %s",
+				 strerror(errno));
+	/* Before the fork: then the worker has it, whoever is killed. */
+	if (worker->resumed && message_tell_lease(sockets[0], request->lease) < 0) {
+		close(sockets[0]);
+		close(sockets[1]);
+		return error_set(e, STATUS_FAILED, "it cannot be told of COMMAND");
+	}
+	worker->nodes = vfio_nodes_of_group(worker->dev);
+	worker->pid = fork();
+	if (worker->pid == 0) {
+		if (!worker->resumed) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			/* The parent died before the prctl(). */
+			if (getppid() != parent_pid)
+				_exit(STATUS_FAILED);
+		}
+		work(worker->dev, request, worker->resumed, sockets[1]);
+	}
+	close(sockets[1]);
+	worker->socket = sockets[0];
+	if (worker->pid > 0)
+		return 0;
+	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
 }
 
-static int start(struct worker *worker, const struct request *request, struct error *e);
+static void finish(const struct workers *workers, struct worker *worker,
+		   const struct error *result)
+{
+	struct error e = *result;
+
+	/* Whatever the hint says could be done with it cannot be done any more. */
+	if (e.status != STATUS_DONE && device_is_gone(worker->dev)) {
+		error_end(&e, "; it was unplugged");
+		*e.hint = '\0';
+	}
+	if (worker->socket >= 0)
+		close(worker->socket);
+	worker->socket = -1;
+	worker->finished = true;
+	worker->failed = e.status != STATUS_DONE;
+	vfio_nodes_clear(&worker->nodes);
+	free(worker->users);
+	worker->users = NULL;
+	workers->listener->result(worker->dev, &e);
+}
+
+/* --- what it tells ---------------------------------------------------------- */
 
 /* A worker of a lease was killed: another one takes over. Once, as what killed one may
  * kill all. Returns whether there is one. */
@@ -241,6 +263,39 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 	workers->listener->step(worker->step);
 }
 
+static void act_on(struct workers *workers, struct worker *worker,
+		   const struct message *message)
+{
+	switch (message->what) {
+	case WHAT_PHASE:
+		hear_phase(workers, worker, message->phase);
+		break;
+	case WHAT_PART:
+		append(&worker->parts, "", "%s", message->error.text);
+		break;
+	case WHAT_STEP:
+		hear_step(workers, worker, message->error.text);
+		break;
+	case WHAT_ENDED:
+		worker->in_step = false;
+		break;
+	case WHAT_WARNING:
+		workers->listener->warning(worker->dev, &message->error);
+		break;
+	case WHAT_USERS:
+		free(worker->users);
+		worker->users = copy(message->error.text);
+		break;
+	case WHAT_HELD:
+		hear_held(workers, worker, message->error.text);
+		break;
+	case WHAT_RESULT:
+		reap(worker->pid); /* it has let its lock go before */
+		finish(workers, worker, &message->error);
+		break;
+	}
+}
+
 /* Take one message of the worker, and act on it. False: there is none now. */
 static bool hear(struct workers *workers, struct worker *worker)
 {
@@ -255,148 +310,14 @@ static bool hear(struct workers *workers, struct worker *worker)
 		n = recv(worker->socket, &message, sizeof(message), MSG_DONTWAIT);
 	if (n < 0 || (n != sizeof(message) && worker->left))
 		return false;
-	if (n != sizeof(message)) {
+	if (n == sizeof(message))
+		act_on(workers, worker, &message);
+	else
 		hear_death(workers, worker);
-		return true;
-	}
-	switch (message.what) {
-	case WHAT_PHASE:
-		hear_phase(workers, worker, message.phase);
-		break;
-	case WHAT_PART:
-		append(&worker->parts, "", "%s", message.error.text);
-		break;
-	case WHAT_STEP:
-		hear_step(workers, worker, message.error.text);
-		break;
-	case WHAT_ENDED:
-		worker->in_step = false;
-		break;
-	case WHAT_WARNING:
-		workers->listener->warning(worker->dev, &message.error);
-		break;
-	case WHAT_USERS:
-		free(worker->users);
-		worker->users = copy(message.error.text);
-		break;
-	case WHAT_HELD:
-		hear_held(workers, worker, message.error.text);
-		break;
-	case WHAT_RESULT:
-		reap(worker->pid); /* it has let its lock go before */
-		finish(workers, worker, &message.error);
-		break;
-	}
 	return true;
 }
 
-/* Set @e to what is known of a worker that has not sent a result. */
-static void worker_is_pending(const struct workers *workers, const struct worker *worker,
-			      struct error *e)
-{
-	const char *reason = workers->interrupted ? "interrupted" : "timed out";
-	_cleanup_free_ char *holders =
-		vfio_holders(&worker->nodes, getpid(), workers->look_until);
-	_cleanup_free_ char *held = holders ? format("; held by %s", holders)
-				    : worker->users
-					    ? format("; it was open in %s", worker->users)
-					    : copy("");
-	_cleanup_free_ char *word = device_word(worker->dev);
-	_cleanup_free_ char *locker =
-		worker->reached < PHASE_LOCKED
-			? record_lock_holder(worker->dev, worker->pid)
-			: NULL;
-
-	if (locker) {
-		error_set(e, STATUS_REFUSED, "%s: %s%s", reason, locker, held);
-		error_hint(e, starts_with(locker, "leased")
-				      ? "it is released when COMMAND of that "
-					"lease ends"
-				      : "try again when that process has ended; "
-					"do not "
-					"kill it");
-	} else if (is_leased(workers, worker)) {
-		error_set(e, STATUS_BROKEN, "%s: COMMAND %s%s", reason,
-			  workers->request->lease->started ? "has ended"
-							   : "was not started",
-			  held);
-		error_hint(e,
-			   *held ? "it is released when that process ends; pid %d "
-				   "waits for it"
-				 : "pid %d releases it",
-			   worker->pid);
-	} else if (worker->in_step) {
-		error_set(e, may_have_written(worker) ? STATUS_BROKEN : STATUS_REFUSED,
-			  "%s: the kernel is not done with: %s", reason, worker->step);
-		error_end(e, "%s", held);
-		if (may_have_written(worker))
-			error_hint(e, "%s when it is; pid %d waits for it",
-				   is_releasing(workers, worker)
-					   ? "the release is completed"
-					   : "the device is put back",
-				   worker->pid);
-	} else if (may_have_written(worker)) {
-		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at work%s",
-			  reason, worker->pid, held);
-		error_hint(e, "to see how it ends: vfio-bind list %s", word);
-	} else if (holders) {
-		vfio_refuse_held(worker->dev, holders, reason, e);
-	} else {
-		error_set(e, STATUS_REFUSED,
-			  "%s: the checks are not done yet: nothing was touched", reason);
-	}
-}
-
-/* Wait for the worker no longer: tell the user what is known of it. */
-static void leave(struct workers *workers, struct worker *worker)
-{
-	struct error e = {0};
-
-	/* From here on the worker can neither send nor receive, and given_up() tells it
-	 * so. What it has sent before is still read. */
-	shutdown(worker->socket, SHUT_RDWR);
-	worker->left = true;
-	while (worker->socket >= 0 && hear(workers, worker))
-		;
-	if (worker->socket < 0)
-		return;
-	worker_is_pending(workers, worker, &e);
-	finish(workers, worker, &e);
-}
-
-static int start(struct worker *worker, const struct request *request, struct error *e)
-{
-	pid_t parent_pid = getpid();
-	int sockets[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
-		return error_set(e, STATUS_FAILED, "cannot make a socket: %s",
-				 strerror(errno));
-	/* Before the fork: then the worker has it, whoever is killed. */
-	if (worker->resumed && message_tell_lease(sockets[0], request->lease) < 0) {
-		close(sockets[0]);
-		close(sockets[1]);
-		return error_set(e, STATUS_FAILED, "it cannot be told of COMMAND");
-	}
-	worker->nodes = vfio_nodes_of_group(worker->dev);
-	worker->pid = fork();
-	if (worker->pid == 0) {
-		if (!worker->resumed) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			/* The parent died before the prctl(). */
-			if (getppid() != parent_pid)
-				_exit(STATUS_FAILED);
-		}
-		work(worker->dev, request, worker->resumed, sockets[1]);
-	}
-	close(sockets[1]);
-	worker->socket = sockets[0];
-	if (worker->pid > 0)
-		return 0;
-	return error_set(e, STATUS_FAILED, "cannot fork: %s", strerror(errno));
-}
-
-/* --- groups and leases ---------------------------------------------------------- */
+/* --- groups and leases ------------------------------------------------------ */
 
 static bool same_group(const struct worker *a, const struct worker *b)
 {
@@ -465,6 +386,16 @@ static void tell_stop(struct worker *worker, char word)
 		return;
 	tell(worker, word);
 	worker->told_to_stop = true;
+}
+
+/* Say GO to a worker, and what COMMAND is. Returns false if it cannot be told: it hears
+ * that nothing more comes. */
+static bool tell_of_command(const struct lease *lease, const struct worker *worker)
+{
+	if (message_tell_lease(worker->socket, lease) == 0)
+		return true;
+	shutdown(worker->socket, SHUT_WR);
+	return false;
 }
 
 /* All devices of the lease are ready. COMMAND waits at its gate until each worker
@@ -551,7 +482,111 @@ static void advance(struct workers *workers)
 		advance(workers);
 }
 
-/* --- the wait ------------------------------------------------------------------ */
+/* --- its time is up --------------------------------------------------------- */
+
+/* Set @e to that the worker waits for the lock of its device: who has it. */
+static void lock_is_taken(const char *reason, const char *taker, const char *held,
+			  struct error *e)
+{
+	error_set(e, STATUS_REFUSED, "%s: %s%s", reason, taker, held);
+	error_hint(e, starts_with(taker, "leased")
+			      ? "it is released when COMMAND of that lease ends"
+			      : "try again when that process has ended; do not kill it");
+}
+
+/* Set @e to that the worker is in the kernel: at which step, and what follows it. */
+static void step_is_pending(const struct workers *workers, const struct worker *worker,
+			    const char *reason, const char *held, struct error *e)
+{
+	bool written = may_have_written(worker);
+
+	error_set(e, written ? STATUS_BROKEN : STATUS_REFUSED,
+		  "%s: the kernel is not done with: %s", reason, worker->step);
+	error_end(e, "%s", held);
+	if (written)
+		error_hint(e, "%s when it is; pid %d waits for it",
+			   is_releasing(workers, worker) ? "the release is completed"
+							 : "the device is put back",
+			   worker->pid);
+}
+
+/* Set @e to what is known of a worker that has not sent a result. */
+static void worker_is_pending(const struct workers *workers, const struct worker *worker,
+			      struct error *e)
+{
+	const char *reason = workers->interrupted ? "interrupted" : "timed out";
+	_cleanup_free_ char *holders = vfio_holders(&worker->nodes, workers->look_until);
+	_cleanup_free_ char *held = holders ? format("; held by %s", holders)
+				    : worker->users
+					    ? format("; it was open in %s", worker->users)
+					    : copy("");
+	_cleanup_free_ char *word = device_word(worker->dev);
+	_cleanup_free_ char *taker = worker->reached < PHASE_LOCKED
+					     ? record_lock_taker(worker->dev, worker->pid)
+					     : NULL;
+
+	if (taker) {
+		lock_is_taken(reason, taker, held, e);
+	} else if (is_leased(workers, worker)) {
+		error_set(e, STATUS_BROKEN, "%s: COMMAND %s%s", reason,
+			  workers->request->lease->started ? "has ended"
+							   : "was not started",
+			  held);
+		error_hint(e,
+			   *held ? "it is released when that process ends; pid %d "
+				   "waits for it"
+				 : "pid %d releases it",
+			   worker->pid);
+	} else if (worker->in_step) {
+		step_is_pending(workers, worker, reason, held, e);
+	} else if (may_have_written(worker)) {
+		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at work%s",
+			  reason, worker->pid, held);
+		error_hint(e, "to see how it ends: vfio-bind list %s", word);
+	} else if (holders) {
+		vfio_refuse_held(worker->dev, holders, reason, e);
+	} else {
+		error_set(e, STATUS_REFUSED,
+			  "%s: the checks are not done yet: nothing was touched", reason);
+	}
+}
+
+/* Wait for the worker no longer: tell the user what is known of it. */
+static void leave(struct workers *workers, struct worker *worker)
+{
+	struct error e = {0};
+
+	/* From here on the worker can neither send nor receive, and given_up() tells it
+	 * so. What it has sent before is still read. */
+	shutdown(worker->socket, SHUT_RDWR);
+	worker->left = true;
+	while (worker->socket >= 0 && hear(workers, worker))
+		;
+	if (worker->socket < 0)
+		return;
+	worker_is_pending(workers, worker, &e);
+	finish(workers, worker, &e);
+}
+
+/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
+ * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
+static void give_up(struct workers *workers, struct worker *worker)
+{
+	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
+	bool stuck = is_leased(workers, worker) ? true
+		     : may_have_written(worker) ? worker->in_step
+						: !waits;
+
+	if (!stuck && !worker->given_grace && !workers->hurry) {
+		tell_stop(worker, STOP_TIMED_OUT);
+		worker->given_grace = true;
+		worker->give_up_at = now() + GRACE_STEP;
+	} else {
+		leave(workers, worker);
+	}
+}
+
+/* --- before the workers ----------------------------------------------------- */
 
 /* A signal that vfio-bind was started with as ignored stays ignored. */
 static int stop_signals(const struct request *request)
@@ -582,6 +617,110 @@ int worker_block_signals(const struct request *request)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return stop_signals(request);
 }
+
+/* Is there an fd for each worker? Else some of an IOMMU group could not be started, while
+ * the others wait for them. */
+static int check_fds(const struct request *request, int signals, struct error *e)
+{
+	size_t devices = request->devices->n;
+	size_t wanted = devices + SPARE_FDS + (request->lease ? LEASE_FDS : 0);
+	size_t n = 0;
+	int *fds = calloc(wanted, sizeof(*fds));
+
+	if (!fds)
+		abort();
+	while (n < wanted && (fds[n] = fcntl(signals, F_DUPFD_CLOEXEC, 0)) >= 0)
+		n++;
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	free(fds);
+	if (n == wanted)
+		return 0;
+	error_set(e, STATUS_REFUSED,
+		  "too few files can be open for %zu devices at once: nothing was "
+		  "touched",
+		  devices);
+	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
+}
+
+/* Processes are known by their pids, and a worker may have to outlive its parent. */
+static int check_processes(struct error *e)
+{
+	_cleanup_free_ char *self = sysfs_link("/proc", "self");
+	_cleanup_free_ char *own = sysfs_link("/proc/self/ns", "pid");
+	_cleanup_free_ char *workers = sysfs_link("/proc/self/ns", "pid_for_children");
+
+	/* The last is not there before the first child is. */
+	if ((self && atoi(self) != getpid()) || (own && !streq(own, workers))) {
+		error_set(e, STATUS_REFUSED,
+			  "/proc or its workers would be of another PID namespace: "
+			  "nothing was touched");
+		return error_hint(e, "unshare needs --fork and --mount-proc");
+	}
+	if (getpid() == 1 && !sysfs_is_dry_run()) {
+		error_set(e, STATUS_REFUSED,
+			  "it would be the init of a PID namespace, which ends only when "
+			  "its workers do, and kills them: nothing was touched");
+		return error_hint(e, "start it from another process there, that stays");
+	}
+	return 0;
+}
+
+int worker_check(const struct request *request, int signals, struct error *e)
+{
+	return check_processes(e) < 0 ? -1 : check_fds(request, signals, e);
+}
+
+/* With --force, who uses the devices is not worth a longer wait. */
+#define FORCED_LOOK SEC
+
+/* One look at all processes for all devices: who uses them through their host drivers.
+ * What it could not see, each worker looks for itself, and tells. A signal ends it. */
+static int find_holders(const struct request *request, int signals,
+			struct holders *holders)
+{
+	_cleanup_files_ struct file_ids files = {0};
+	int64_t until = request->force ? now() + FORCED_LOOK : request->deadline;
+	struct error ignored;
+	int result = 0;
+
+	*holders = (struct holders){0};
+	if (request->command != COMMAND_HANDOFF)
+		return -1;
+	for (size_t i = 0; i < request->devices->n && result == 0; i++)
+		result = usage_files(&request->devices->dev[i], &files);
+	if (holders_find(&files, until, signals, holders, &ignored) < 0)
+		result = -1;
+	return request->force ? 0 : result;
+}
+
+static struct workers make_workers(const struct request *request,
+				   const struct listener *listener)
+{
+	const struct devices *devices = request->devices;
+	struct workers workers = {
+		.worker = calloc(devices->n, sizeof(struct worker)),
+		.n = devices->n,
+		.request = request,
+		.listener = listener,
+		.deadline = request->deadline,
+	};
+
+	if (!workers.worker)
+		abort();
+	for (size_t i = 0; i < workers.n; i++)
+		workers.worker[i] = (struct worker){
+			.dev = &devices->dev[i],
+			.socket = -1,
+			.give_up_at = request->deadline + GRACE,
+			.group = request->command == COMMAND_HANDOFF
+					 ? group_number(&devices->dev[i])
+					 : NULL,
+		};
+	return workers;
+}
+
+/* --- the wait --------------------------------------------------------------- */
 
 /* Tell all workers to stop; on a second signal, wait for them no longer. */
 static void interrupt(struct workers *workers, int signal)
@@ -692,126 +831,6 @@ static bool all_finished(const struct workers *workers)
 			return false;
 	}
 	return true;
-}
-
-/* The worker's time is up. If it waits for GO, or is between two steps, it is not stuck:
- * it is told to stop, and gets GRACE_STEP to send its result. Else it is left. */
-static void give_up(struct workers *workers, struct worker *worker)
-{
-	bool waits = worker->reached > worker->allowed && !worker->told_to_stop;
-	bool stuck = is_leased(workers, worker) ? true
-		     : may_have_written(worker) ? worker->in_step
-						: !waits;
-
-	if (!stuck && !worker->given_grace && !workers->hurry) {
-		tell_stop(worker, STOP_TIMED_OUT);
-		worker->given_grace = true;
-		worker->give_up_at = now() + GRACE_STEP;
-	} else {
-		leave(workers, worker);
-	}
-}
-
-/* With --force, who uses the devices is not worth a longer wait. */
-#define FORCED_LOOK SEC
-
-/* One look at all processes for all devices: who uses them through their host drivers.
- * What it could not see, each worker looks for itself, and tells. A signal ends it. */
-static int find_holders(const struct request *request, int signals,
-			struct holders *holders)
-{
-	_cleanup_files_ struct file_ids files = {0};
-	int64_t until = request->force ? now() + FORCED_LOOK : request->deadline;
-	struct error ignored;
-	int result = 0;
-
-	*holders = (struct holders){0};
-	if (request->command != COMMAND_HANDOFF)
-		return -1;
-	for (size_t i = 0; i < request->devices->n && result == 0; i++)
-		result = usage_files(&request->devices->dev[i], &files);
-	if (holders_find(&files, until, signals, holders, &ignored) < 0)
-		result = -1;
-	return request->force ? 0 : result;
-}
-
-static struct workers make_workers(const struct request *request,
-				   const struct listener *listener)
-{
-	const struct devices *devices = request->devices;
-	struct workers workers = {
-		.worker = calloc(devices->n, sizeof(struct worker)),
-		.n = devices->n,
-		.request = request,
-		.listener = listener,
-		.deadline = request->deadline,
-	};
-
-	if (!workers.worker)
-		abort();
-	for (size_t i = 0; i < workers.n; i++)
-		workers.worker[i] = (struct worker){
-			.dev = &devices->dev[i],
-			.socket = -1,
-			.give_up_at = request->deadline + GRACE,
-			.group = request->command == COMMAND_HANDOFF
-					 ? group_number(&devices->dev[i])
-					 : NULL,
-		};
-	return workers;
-}
-
-/* Is there an fd for each worker? Else some of an IOMMU group could not be started, while
- * the others wait for them. */
-static int check_fds(const struct request *request, int signals, struct error *e)
-{
-	size_t devices = request->devices->n;
-	size_t wanted = devices + SPARE_FDS + (request->lease ? LEASE_FDS : 0);
-	size_t n = 0;
-	int *fds = calloc(wanted, sizeof(*fds));
-
-	if (!fds)
-		abort();
-	while (n < wanted && (fds[n] = fcntl(signals, F_DUPFD_CLOEXEC, 0)) >= 0)
-		n++;
-	for (size_t i = 0; i < n; i++)
-		close(fds[i]);
-	free(fds);
-	if (n == wanted)
-		return 0;
-	error_set(e, STATUS_REFUSED,
-		  "too few files can be open for %zu devices at once: nothing was "
-		  "touched",
-		  devices);
-	return error_hint(e, "name fewer devices, or raise 'ulimit -n'");
-}
-
-/* Processes are known by their pids, and a worker may have to outlive its parent. */
-static int check_processes(struct error *e)
-{
-	_cleanup_free_ char *self = sysfs_link("/proc", "self");
-	_cleanup_free_ char *own = sysfs_link("/proc/self/ns", "pid");
-	_cleanup_free_ char *workers = sysfs_link("/proc/self/ns", "pid_for_children");
-
-	/* The last is not there before the first child is. */
-	if ((self && atoi(self) != getpid()) || (own && !streq(own, workers))) {
-		error_set(e, STATUS_REFUSED,
-			  "/proc or its workers would be of another PID namespace: "
-			  "nothing was touched");
-		return error_hint(e, "unshare needs --fork and --mount-proc");
-	}
-	if (getpid() == 1 && !sysfs_is_dry_run()) {
-		error_set(e, STATUS_REFUSED,
-			  "it would be the init of a PID namespace, which ends only when "
-			  "its workers do, and kills them: nothing was touched");
-		return error_hint(e, "start it from another process there, that stays");
-	}
-	return 0;
-}
-
-int worker_check(const struct request *request, int signals, struct error *e)
-{
-	return check_processes(e) < 0 ? -1 : check_fds(request, signals, e);
 }
 
 /* One round: hear what is new, and act on it. */

@@ -4,7 +4,7 @@
  * the worker keeps the lock, and finishes when the kernel lets it. */
 #pragma once
 
-#include "command.h"
+#include "job.h"
 
 /* After the deadline the parent waits this long for a last message of each worker. */
 #define GRACE (500 * MSEC)
@@ -39,7 +39,8 @@ _must_check_ int worker_check(const struct request *request, int signals,
  * is written until the deadline.
  * In a lease, COMMAND runs as soon as all devices are there; a signal is forwarded to it
  * then, and ends the wait only before it has started and after its end.
- * They are read from @signals, of worker_block_signals(). worker_check() has passed.
- * Returns that signal's number, or 0: one that came while a worker was still at work. */
+ * @signals is of worker_block_signals(); worker_check() has passed.
+ * Returns the number of the last signal to stop that came while a worker was still at
+ * work, or 0. */
 int worker_run(const struct request *request, const struct listener *listener,
 	       int signals);

@@ -204,7 +204,7 @@ judge_member() {
 	fi
 }
 
-# Is there a line about any of the devices? Then those without one are done.
+# anyone_named: is there a line about any of the devices? Then those without one are done.
 anyone_named() {
 	local member line hint
 	for member in "${members[@]}"; do

@@ -187,7 +187,7 @@ held_up() {
 	until_true 30 grep -qs 'write(' "$log"
 }
 
-# Whom a tracer held goes on when the tracer is gone.
+# go_on: whom a tracer held goes on when the tracer is gone.
 go_on() {
 	pkill -KILL -x strace
 }

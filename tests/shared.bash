@@ -11,7 +11,6 @@ locate_program() {
 	[[ $REAL == /* ]] || REAL=$HERE/$REAL
 	[[ -x $REAL ]] || { echo "there is no $REAL" >&2 && return 1; }
 	PATH=${REAL%/*}:$PATH
-	unset ARGP_HELP_FMT
 }
 
 # start_server OUT [ERR]: what runs vfio-bind for serve() (tests/server.c), for this process

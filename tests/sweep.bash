@@ -154,7 +154,7 @@ counted() {
 	}
 }
 
-# Is tried once: $before, kill, $after. Returns kill-at's status; 2: something is wrong.
+# attempt: once $before, a kill, $after. Returns kill-at's status; 2: something is wrong.
 attempt() {
 	local status=0
 	echo "vfio-bind $command ${options[*]} $device, killed at $kind $call of process $process:"

@@ -4,13 +4,11 @@
 bats_require_minimum_version 1.5.0
 load ../shared
 
-# The --help of all and of each command, as the program prints it; a line for each option, as
-# zsh and fish ask for.
+# The --help of all and of each command, as the program prints it.
 setup_file() {
 	local command
 	locate_program
 	export MADE=$BATS_FILE_TMPDIR
-	export ARGP_HELP_FMT=no-dup-args-note,rmargin=1000
 	for command in '' list pin handoff release; do
 		"$REAL" ${command:+"$command"} --help >"$MADE/help-$command"
 	done
@@ -341,6 +339,22 @@ also_offered() {
 	offers 'vfio-bind handoff spi0.0 -- vfio-bind pin fff35000.rtc v' vfio-amba
 
 	silent_without_program "$shell_name"
+}
+
+@test "zsh and fish tell of an option all that --help does" {
+	local text="do not ask whether it is in use by the host, nor whether DRIVER is for it"
+	# shellcheck disable=SC2016
+	run zsh -fc 'source <(sed "\$d" "$HERE/completion/_vfio-bind") # but the call
+		tell() {
+			local help=$(vfio-bind handoff --help) options match mbegin mend
+			_vfio_bind_options
+			print -rl -- $options
+		}
+		tell'
+	[[ $output == *"--force[$text]"* ]]
+	# shellcheck disable=SC2016
+	run fish -Nc 'source $HERE/completion/vfio-bind.fish; complete -C "vfio-bind handoff --fo"'
+	[[ $output == --force$'\t'"$text" ]]
 }
 
 # bats test_tags=slow

@@ -119,6 +119,7 @@ vfio-bind: hint: --force does it all the same"
 	link "$DRIVERS/e1000e/module" /sys/module/e1000e
 	expect 3 "$refused" handoff -n nvme0n1 e1000e
 	expect 3 "$refused" pin -n nvme0n1 e1000e
+	expect 0 "echo e1000e > $NVME/driver_override" pin -nf nvme0n1 e1000e
 	expect 0 "echo e1000e > $NVME/driver_override
 echo 0000:00:10.0 > $DRIVERS/nvme/unbind
 echo 0000:00:10.0 > $DRIVERS/e1000e/bind" handoff -nf nvme0n1 e1000e

@@ -24,7 +24,7 @@ setup() {
 	restore
 }
 
-# restore: the machine is as it is told above.
+# restore: the machine is as machine.bash tells, if a test has changed it.
 restore() {
 	if [[ ! -e /sys/made-up || -s $MADE_UP/changed ]]; then
 		tree all
