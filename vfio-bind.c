@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,7 +41,7 @@ const char *argp_program_version = PROGRAM " " VERSION;
 enum { LIST = 1, PIN = 2, HANDOFF = 4, RELEASE = 8 };
 #define CHANGING (PIN | HANDOFF | RELEASE)
 
-enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_BOOT, KEY_OWNER, KEY_MODE };
+enum { KEY_TAKEN = 0x100, KEY_RESET, KEY_BOOT, KEY_OWNER, KEY_MODE, KEY_NONE };
 
 static struct list_options arg_list;
 static struct request arg_request;
@@ -99,6 +98,12 @@ static const struct command_line {
 	 RELEASE, COMMAND_RELEASE, 1, SIZE_MAX},
 };
 
+/* argp has it by itself: it would sleep for an hour, or tell another name. */
+#define NOT_OURS(name)                                                                   \
+	{                                                                                \
+		name, KEY_NONE, "", OPTION_HIDDEN | OPTION_ARG_OPTIONAL, 0, 0            \
+	}
+
 static const struct {
 	int commands;
 	struct argp_option option;
@@ -149,6 +154,8 @@ static const struct {
 	 {"timeout", 't', "SECONDS", 0, "wait no longer than SECONDS (default 30)", 0}},
 	{CHANGING, {"verbose", 'v', 0, 0, "print the kernel writes as they are made", 0}},
 	{LIST | CHANGING, {0, 'h', 0, OPTION_HIDDEN, 0, 0}},
+	{LIST | CHANGING, NOT_OURS("HANG")},
+	{LIST | CHANGING, NOT_OURS("program-name")},
 };
 
 /* --- what is said to the user -------------------------------------------------- */
@@ -199,11 +206,12 @@ static void tell_failure(const struct error *e)
  * was: say so in @e. */
 static void add_unpinned(const struct device *dev, struct error *e)
 {
+	_cleanup_free_ char *word = device_word(dev);
+
 	e->status = STATUS_BROKEN;
 	error_end(e, ", but it is not pinned at boot any more");
 	if (!*e->hint && !device_is_gone(dev))
-		error_hint(e, "to try again: " PROGRAM " release %s/%s", dev->bus,
-			   dev->name);
+		error_hint(e, "to try again: " PROGRAM " release %s", word);
 }
 
 static void tell_result(const struct device *dev, const struct error *e)
@@ -332,7 +340,8 @@ static void explain_missing(const char *name, struct error *e)
 		error_hint(e, "%s is a device: are the operands swapped? %s", arg_driver,
 			   order);
 	else if (is_driver(name))
-		error_hint(e, "that is a driver: %s", order);
+		error_hint(e, "that is a driver%s%s", arg_driver ? ": " : "",
+			   arg_driver ? order : "");
 	else if (arg_request.command == COMMAND_RELEASE && name_goes_with_driver(name))
 		error_hint(e, "an interface or a disk goes with its driver: name the "
 			      "device as '" PROGRAM " list --taken' does");
@@ -443,7 +452,7 @@ static int end_lease(int signal_number)
 
 	if (arg_lease.started && worst)
 		output_add(STDERR_FILENO, line);
-	if (signal_number && worst != STATUS_BROKEN && (worst || !arg_lease.started))
+	if (signal_number && worst != STATUS_BROKEN && !arg_lease.started)
 		die_of(signal_number);
 	return worst || !arg_lease.started ? own_status() : end_as_command(status);
 }
@@ -597,12 +606,8 @@ static timer_t time_limit;
 
 static void end_in_time(int number)
 {
-	static const char line[] = PROGRAM ": timed out: nothing was touched\n";
-	struct pollfd reader = {.fd = STDERR_FILENO, .events = POLLOUT};
-
 	(void)number;
-	if (poll(&reader, 1, 0) > 0)
-		IGNORE(write(STDERR_FILENO, line, strlen(line)));
+	output_last(PROGRAM ": timed out: nothing was touched\n", 0);
 	_exit(arg_lease.argv ? STATUS_OF_LEASE : STATUS_REFUSED);
 }
 
@@ -675,6 +680,10 @@ static int run_changing(void)
 
 	if (geteuid() != 0 && !arg_dry_run)
 		return refuse_user();
+	/* A closed pipe behind stderr must not end the command half way, nor as it says
+	 * what is wrong with one of the devices. */
+	if (!arg_dry_run)
+		signal(SIGPIPE, SIG_IGN);
 	arg_request.timeout = (int64_t)(arg_timeout * SEC);
 	arg_request.deadline = now() + arg_request.timeout;
 	limit_time();
@@ -690,9 +699,6 @@ static int run_changing(void)
 	}
 	timer_delete(time_limit); /* from here on it looks at its deadline */
 	signals = worker_block_signals(&arg_request);
-	/* A closed pipe behind stderr must not end the command half way. */
-	if (!arg_dry_run)
-		signal(SIGPIPE, SIG_IGN);
 	if (!check_workers())
 		return own_status();
 	if (arg_request.boot && arg_request.command == COMMAND_RELEASE &&
@@ -727,6 +733,12 @@ static void misuse(const struct argp_state *state, const char *fmt, ...)
 	va_end(args);
 	make_printable(text);
 	argp_error(state, "%s", text);
+}
+
+/* As argp says it of what it does not know. */
+static void refuse_option(const struct argp_state *state)
+{
+	misuse(state, "unrecognized option '%.64s'", state->argv[state->next - 1]);
 }
 
 static void parse_reset(struct argp_state *state, const char *when)
@@ -899,6 +911,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		parse_operands(state, command);
 		break;
+	case KEY_NONE:
+		refuse_option(state);
+		break;
 	default:
 		return parse_list_option(key, arg, state);
 	}
@@ -983,6 +998,9 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_NO_ARGS:
 		misuse(state, "COMMAND is missing");
 		break;
+	case KEY_NONE:
+		refuse_option(state);
+		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -1024,8 +1042,11 @@ static bool has_unprintable(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static const struct argp_option help[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0}, {0}};
-	static const struct argp argp = {help,
+	static const struct argp_option own[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0},
+						 NOT_OURS("HANG"),
+						 NOT_OURS("program-name"),
+						 {0}};
+	static const struct argp argp = {own,
 					 parse_command,
 					 "COMMAND [ARGUMENT...]",
 					 "Take a device from its host driver, hand it to "

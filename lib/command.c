@@ -245,11 +245,11 @@ static int move_back(const struct job *job, struct error *e)
 static int end_with_state(const struct job *job, const char *what, struct error *e)
 {
 	_cleanup_free_ char *state = state_text(job->dev);
+	_cleanup_free_ char *word = device_word(job->dev);
 
 	error_end(e, "; it is now %s", state);
-	return error_hint(e, "%s: vfio-bind release %s%s/%s", what,
-			  job->request->boot ? "--boot " : "", job->dev->bus,
-			  job->dev->name);
+	return error_hint(e, "%s: vfio-bind release %s%s", what,
+			  job->request->boot ? "--boot " : "", word);
 }
 
 /* Whatever the steps said: is the device there still? Returns 0 or -1 with @e. */
@@ -541,6 +541,7 @@ static int change(struct job *job, struct error *e)
  * device is, if that does not say what to do. Returns -1. */
 static int stays_taken(const struct job *job, struct error *e)
 {
+	e->status = STATUS_BROKEN;
 	if (*e->hint || is_lost(job, e))
 		return -1;
 	return end_with_state(job, "to put it back", e);

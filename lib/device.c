@@ -137,6 +137,13 @@ char *device_text(const struct device *dev)
 	return format("%s/%s", dev->bus, dev->name);
 }
 
+char *device_word(const struct device *dev)
+{
+	_cleanup_free_ char *text = device_text(dev);
+
+	return shell_quoted(text);
+}
+
 bool device_same(const struct device *a, const struct device *b)
 {
 	return streq(a->path, b->path);

@@ -50,6 +50,9 @@ struct device device_called(const char *text);
 /* That text of a device, a new string. */
 char *device_text(const struct device *dev);
 
+/* The same as a shell must be given it: some names have a blank. */
+char *device_word(const struct device *dev);
+
 /* Are they one device, by their syspaths? */
 bool device_same(const struct device *a, const struct device *b);
 

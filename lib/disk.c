@@ -65,10 +65,14 @@ static int node_number(const char *node, mode_t type, dev_t *number)
 
 static void add_mounts(struct table *table, const struct mounts *mounts)
 {
-	for (size_t i = 0; i < mounts->n; i++)
-		add(table, (struct use){.number = mounts->mount[i].number,
-					.text = format("is mounted on %s",
-						       mounts->mount[i].where)});
+	for (size_t i = 0; i < mounts->n; i++) {
+		const struct mount *mount = &mounts->mount[i];
+		/* Who names the stick has named the folder: it must not tell more. */
+		_cleanup_free_ char *where = shell_quoted(mount->where);
+
+		add(table, (struct use){.number = mount->number,
+					.text = format("is mounted on %s", where)});
+	}
 }
 
 /* btrfs shows a number of its own in mountinfo, and is on several disks; while it is

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lease.h"
+#include "output.h"
 #include "record.h"
 #include "vfio.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -162,13 +162,18 @@ char *lease_line(const struct lease *lease)
 
 /* --- COMMAND -------------------------------------------------------------------- */
 
+/* Who reads what the child says last has so long for it. */
+#define LAST_WORD_MS 1000
+
 /* The child: end, as COMMAND cannot be run. */
 static void __attribute__((noreturn)) end_without(const struct lease *lease, int err)
 {
+	_cleanup_free_ char *line = NULL;
 	struct error e;
 
 	cannot_run(lease, err, &e);
-	dprintf(STDERR_FILENO, "vfio-bind: %s\n", e.text);
+	line = format("vfio-bind: %s\n", e.text);
+	output_last(line, LAST_WORD_MS);
 	_exit(exit_status_of(err));
 }
 

@@ -397,10 +397,14 @@ static int say_virtual(const char *name, const char *path, struct error *e)
 	return error_hint(e, "name what it is on");
 }
 
+/* Of a name, in a message: what is said of it must have room, too. */
+#define NAME_SHOWN 128
+
 int name_find(const char *name, struct device *dev, struct error *e)
 {
 	__attribute__((cleanup(clear))) struct search search = {0};
 	_cleanup_names_ struct names list = spellings(name);
+	_cleanup_free_ char *shown = shortened(*name ? name : "''", NAME_SHOWN);
 	struct error why;
 
 	for (size_t i = 0; i < list.n; i++) {
@@ -410,14 +414,13 @@ int name_find(const char *name, struct device *dev, struct error *e)
 	}
 	narrow(&search.found);
 	if (sysfs_check_read(&why) < 0)
-		return error_set(e, why.status, "%s: %s", name, why.text);
+		return error_set(e, why.status, "%s: %s", shown, why.text);
 	if (search.found.n > 1)
-		return say_ambiguous(name, &search.found, e);
+		return say_ambiguous(shown, &search.found, e);
 	if (search.found.n == 0 && search.virtual)
-		return say_virtual(name, search.virtual, e);
+		return say_virtual(shown, search.virtual, e);
 	if (search.found.n == 0)
-		return error_set(e, STATUS_USAGE, "%.64s%s: no such device",
-				 *name ? name : "''", strlen(name) > 64 ? "..." : "");
+		return error_set(e, STATUS_USAGE, "%s: no such device", shown);
 	*dev = search.found.dev[0];
 	search.found.n = 0; /* @dev has it now */
 	return 0;

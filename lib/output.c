@@ -85,6 +85,15 @@ void output_add(int fd, const char *lines)
 	output_write();
 }
 
+void output_last(const char *line, int ms)
+{
+	struct pollfd reader = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	signal(SIGPIPE, SIG_IGN);
+	if (poll(&reader, 1, ms) > 0)
+		IGNORE(write(STDERR_FILENO, line, strlen(line)));
+}
+
 bool output_poll(struct pollfd fds[OUTPUTS])
 {
 	bool any = false;

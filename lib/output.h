@@ -14,6 +14,10 @@
  * a log. What cannot be written at once is kept, and written later. */
 void output_add(int fd, const char *lines);
 
+/* Write a last line to stderr, if that can be within @ms milliseconds, of a process that
+ * ends then, whoever reads; a handler of a signal may do it. */
+void output_last(const char *line, int ms);
+
 /* Write what is kept, as far as its readers are ready. */
 void output_write(void);
 

@@ -122,21 +122,42 @@ static char *path_in(const char *dir, const struct device *dev)
 	return format("%s/%s:%s", dir, dev->bus, dev->name);
 }
 
+static const char *const dirs[] = {DIR_OF_ALL, DIR_OF_LOCKS, DIR_OF_RECORDS};
+
+/* What others could have written, or removed, tells nothing. Returns 0, also if there is
+ * none, or only root can know; or -1 with @e and errno. */
+static int check_directory(const char *dir, struct error *e)
+{
+	struct stat st;
+	int err = lstat(dir, &st) < 0 ? errno : 0;
+
+	if (err == ENOENT || sysfs_is_forbidden(err))
+		return 0;
+	if (err == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && !(st.st_mode & 022))
+		return 0;
+	error_set(e, STATUS_FAILED, "%s is not a directory that only root can write%s%s",
+		  dir, err ? ": " : "", err ? strerror(err) : "");
+	errno = ENOTDIR;
+	return -1;
+}
+
+static int check_directories(struct error *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		if (check_directory(dirs[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int make_directories(struct error *e)
 {
-	static const char *const dirs[] = {DIR_OF_ALL, DIR_OF_LOCKS, DIR_OF_RECORDS};
-
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
-		struct stat st;
-
 		if (mkdir(dirs[i], 0700) < 0 && errno != EEXIST)
 			return error_set(e, STATUS_FAILED, "cannot make %s: %s", dirs[i],
 					 strerror(errno));
-		if (lstat(dirs[i], &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != 0 ||
-		    (st.st_mode & 022))
-			return error_set(e, STATUS_FAILED,
-					 "%s is not a directory that only root can write",
-					 dirs[i]);
+		if (check_directory(dirs[i], e) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -265,9 +286,15 @@ int record_open_group_lock(const char *number, struct error *e)
 static int open_if_locked(const struct device *dev)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_LOCKS, dev);
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	int err = fd < 0 ? errno : ENOENT;
+	struct error e;
+	int fd, err;
 
+	if (check_directories(&e) < 0) {
+		sysfs_note(&e);
+		return -errno;
+	}
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	err = fd < 0 ? errno : ENOENT;
 	if (fd < 0 && sysfs_is_forbidden(err))
 		return -ENOENT;
 	if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0)
@@ -337,8 +364,12 @@ static bool is_whole(const char *text, const struct record *record)
 static int read_record(const struct device *dev, struct record *record, struct error *e)
 {
 	_cleanup_free_ char *path = path_in(DIR_OF_RECORDS, dev);
-	_cleanup_free_ char *text = sysfs_read_file(path);
+	_cleanup_free_ char *word = shell_quoted(path);
+	_cleanup_free_ char *text = NULL;
 
+	if (check_directories(e) < 0)
+		return -1;
+	text = sysfs_read_file(path);
 	if (!text && (errno == ENOENT || sysfs_is_forbidden(errno)))
 		return 0;
 	if (!text) /* as if it were none, the next command would overwrite it */
@@ -350,7 +381,7 @@ static int read_record(const struct device *dev, struct record *record, struct e
 	record_clear(record);
 	errno = EBADMSG;
 	error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
-	return error_hint(e, "to go on without knowing where it was: rm %s", path);
+	return error_hint(e, "to go on without knowing where it was: rm %s", word);
 }
 
 int record_read(const struct device *dev, const struct binding *is, struct record *record,
@@ -417,9 +448,11 @@ int record_remove(const struct device *dev, struct error *e)
 
 void record_is_none(const char *file, struct error *e)
 {
-	error_set(e, STATUS_FAILED, "cannot read %s/%s: it is no record", DIR_OF_RECORDS,
-		  file);
-	error_hint(e, "to go on without it: rm %s/%s", DIR_OF_RECORDS, file);
+	_cleanup_free_ char *path = format(DIR_OF_RECORDS "/%s", file);
+	_cleanup_free_ char *word = shell_quoted(path);
+
+	error_set(e, STATUS_FAILED, "cannot read %s: it is no record", path);
+	error_hint(e, "to go on without it: rm %s", word);
 }
 
 /* @strangers, or NULL: the names of what is of no device. */
@@ -443,7 +476,12 @@ static void add_devices(struct names *list, const char *dir, struct names *stran
 struct names record_list(struct names *strangers)
 {
 	struct names list = {0};
+	struct error e;
 
+	if (check_directories(&e) < 0) {
+		sysfs_note(&e);
+		return list;
+	}
 	add_devices(&list, DIR_OF_RECORDS, strangers);
 	add_devices(&list, DIR_OF_ALL, NULL);
 	return list;

@@ -58,8 +58,9 @@ int share_uses(const struct device *dev, struct names *uses, struct error *e)
 				 strerror(-err));
 	for (size_t i = 0; i < mounts.n; i++) {
 		const struct mount *mount = &mounts.mount[i];
-		_cleanup_free_ char *use = format("its share %s is mounted on %s",
-						  mount->source, mount->where);
+		_cleanup_free_ char *where = shell_quoted(mount->where);
+		_cleanup_free_ char *use =
+			format("its share %s is mounted on %s", mount->source, where);
 
 		if (is_by_tag(mount) && names_have(&tags, mount->source))
 			names_add(uses, use);

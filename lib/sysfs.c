@@ -33,13 +33,19 @@ static bool is_absence(int err)
 	       err == ESRCH || err == EBADF;
 }
 
+/* Of a path, in a message: why it cannot be read must have room, too. */
+#define PATH_SHOWN 512
+
 void sysfs_note_unread(const char *path)
 {
 	int err = errno;
 
-	if (unread.status == STATUS_DONE && err && !is_absence(err))
-		error_set(&unread, STATUS_FAILED, "cannot read %s: %s", path,
+	if (unread.status == STATUS_DONE && err && !is_absence(err)) {
+		_cleanup_free_ char *shown = shortened(path, PATH_SHOWN);
+
+		error_set(&unread, STATUS_FAILED, "cannot read %s: %s", shown,
 			  strerror(err));
+	}
 	errno = err;
 }
 
@@ -357,7 +363,8 @@ bool sysfs_is_writable(const char *dir, const char *attr)
 {
 	_cleanup_free_ char *path = format("%s/%s", dir, attr);
 
-	return dry_run || access(path, W_OK) == 0;
+	/* As the write is made, whoever has called a program that made itself root. */
+	return dry_run || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
 }
 
 struct names sysfs_names(const char *dir, const char *prefix)

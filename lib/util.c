@@ -50,6 +50,11 @@ char *signal_text(int number)
 	return name ? format("SIG%s", name) : format("signal %d", number);
 }
 
+char *shortened(const char *text, size_t max)
+{
+	return strlen(text) > max ? format("%.*s...", (int)max, text) : copy(text);
+}
+
 void *with_room(void *array, size_t n, size_t size)
 {
 	void *larger = reallocarray(array, n + 1, size);
@@ -88,15 +93,13 @@ char *names_text(const struct names *names, const char *separator, size_t max)
 
 	for (size_t i = 0; i < names->n; i++) {
 		const char *name = names->name[i];
+		_cleanup_free_ char *shown = shortened(name, max);
 
 		if (text && strlen(text) + strlen(separator) + strlen(name) > max) {
 			append(&text, " ", "and %zu more", names->n - i);
 			break;
 		}
-		if (strlen(name) > max)
-			append(&text, separator, "%.*s...", (int)max, name);
-		else
-			append(&text, separator, "%s", name);
+		append(&text, separator, "%s", shown);
 	}
 	return text;
 }

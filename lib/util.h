@@ -80,6 +80,9 @@ bool names_have(const struct names *names, const char *name);
 void names_free(struct names *names);
 #define _cleanup_names_ __attribute__((cleanup(names_free)))
 
+/* @text, or if it is longer than @max bytes, so much of it and "..."; a new string. */
+char *shortened(const char *text, size_t max);
+
 /* What a message has room for of a list. */
 #define LIST_MAX 400
 

@@ -185,7 +185,7 @@ static void tell_death(const struct worker *worker, int signal_number, enum stat
 }
 
 /* Set @e to how the worker ended of which no result came. Nobody knows if SIGCHLD is
- * ignored. */
+ * ignored. Where one takes over, the one before it has moved the device. */
 static void tell_end(const struct worker *worker, struct error *e)
 {
 	enum status unknown = may_have_written(worker) ? STATUS_BROKEN : STATUS_FAILED;
@@ -197,7 +197,7 @@ static void tell_end(const struct worker *worker, struct error *e)
 	else if (WIFSIGNALED(end))
 		tell_death(worker, WTERMSIG(end), unknown, e);
 	else if (WEXITSTATUS(end) != STATUS_DONE)
-		error_set(e, WEXITSTATUS(end),
+		error_set(e, worker->resumed ? STATUS_BROKEN : WEXITSTATUS(end),
 			  "its worker (pid %d) could not tell what went wrong",
 			  worker->pid);
 }
@@ -205,13 +205,13 @@ static void tell_end(const struct worker *worker, struct error *e)
 /* The worker has ended without a result. */
 static void hear_death(const struct workers *workers, struct worker *worker)
 {
+	_cleanup_free_ char *word = device_word(worker->dev);
 	struct error e = {0};
 
 	tell_end(worker, &e);
 	if (e.status == STATUS_BROKEN)
-		error_hint(&e, "to put it back: vfio-bind release %s%s/%s",
-			   workers->request->boot ? "--boot " : "", worker->dev->bus,
-			   worker->dev->name);
+		error_hint(&e, "to put it back: vfio-bind release %s%s",
+			   workers->request->boot ? "--boot " : "", word);
 	if (!resume(workers, worker, &e))
 		finish(workers, worker, &e);
 }
@@ -249,7 +249,8 @@ static void hear_step(const struct workers *workers, struct worker *worker,
 	line = worker->parts;
 	worker->parts = NULL;
 	make_printable(line);
-	worker->in_step = true;
+	/* Behind a pin, the lines are those of a file: it writes that, and stays. */
+	worker->in_step = worker->allowed < PHASE_DONE || is_releasing(workers, worker);
 	if (streq(worker->step, line)) { /* a deferred probe that is tried again: the user
 					    has heard of it */
 		free(line);
@@ -519,6 +520,7 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 				    : worker->users
 					    ? format("; it was open in %s", worker->users)
 					    : copy("");
+	_cleanup_free_ char *word = device_word(worker->dev);
 	_cleanup_free_ char *taker = worker->reached < PHASE_LOCKED
 					     ? record_lock_taker(worker->dev, worker->pid)
 					     : NULL;
@@ -526,17 +528,21 @@ static void worker_is_pending(const struct workers *workers, const struct worker
 	if (taker) {
 		lock_is_taken(reason, taker, held, e);
 	} else if (is_leased(workers, worker)) {
-		error_set(e, STATUS_FAILED, "%s: COMMAND has ended%s", reason, held);
+		error_set(e, STATUS_BROKEN, "%s: COMMAND %s%s", reason,
+			  workers->request->lease->started ? "has ended"
+							   : "was not started",
+			  held);
 		error_hint(e,
-			   "it is released when that process ends; pid %d waits for it",
+			   *held ? "it is released when that process ends; pid %d "
+				   "waits for it"
+				 : "pid %d releases it",
 			   worker->pid);
 	} else if (worker->in_step) {
 		step_is_pending(workers, worker, reason, held, e);
 	} else if (may_have_written(worker)) {
 		error_set(e, STATUS_BROKEN, "%s: its worker (pid %d) is still at work%s",
 			  reason, worker->pid, held);
-		error_hint(e, "to see how it ends: vfio-bind list %s/%s",
-			   worker->dev->bus, worker->dev->name);
+		error_hint(e, "to see how it ends: vfio-bind list %s", word);
 	} else if (holders) {
 		vfio_refuse_held(worker->dev, holders, reason, e);
 	} else {
@@ -859,6 +865,9 @@ int worker_run(const struct request *request, const struct listener *listener,
 	advance(&workers);
 	while (!all_finished(&workers) || (request->lease && request->lease->running))
 		go_on(&workers, signals);
+	/* Of a lease that no worker is left to release. */
+	if (workers.deadline == INT64_MAX)
+		workers.deadline = now() + request->timeout;
 	/* A signal that comes now ends this wait alone. */
 	output_finish(workers.deadline, signals);
 	for (size_t i = 0; i < workers.n; i++) {

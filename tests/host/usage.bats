@@ -174,6 +174,11 @@ called() { (exec -a "$1" vfio-bind "${@:2}"); }
 		misuse "unrecognized option '--bogus'" "$command" --bogus
 		misuse "invalid option -- 'Z'" "$command" -Z
 	done
+	# Those that argp has, and tells nobody.
+	for words in --HANG=1 --H --program-name=nix --pro; do
+		misuse "unrecognized option '$words'" $words list
+		misuse "unrecognized option '$words'" list $words
+	done
 
 	promise "an option that another command has"
 	misuse "unrecognized option '--taken'" pin --taken eth0

@@ -312,6 +312,21 @@ vfio-bind: COMMAND ended with status 0" handoff 00:10.0 none -- rm -r "$NVME"
 	[[ ! -e $MADE_UP/ran ]]
 	home
 
+	promise "the same, and it does not go home: it is not the signal that the status tells"
+	driver 0000:00:10.0 nvme
+	attribute "$NVME/driver_override" nvme
+	record pci:0000:00:10.0 "$NVME" "driver_override none" "given nvme"
+	echo 1:7 >"$NVME/nvme/nvme0/dev"
+	hold /dev/full
+	status=0
+	# The first one is of the look for who has what open.
+	env --default-signal=INT,QUIT strace -qqq -o "$MADE_UP/trace" -e trace=pidfd_open \
+		-e inject=pidfd_open:signal=TERM:when=2 vfio-bind handoff 00:10.0 nvme -- touch "$MADE_UP/ran" \
+		2>"$MADE_UP/output" || status=$?
+	((status == 125))
+	[[ $(<"$MADE_UP/output") == *"in use: /dev/nvme0 is open in sleep (pid $holder)"* ]]
+	let_go
+
 	promise "COMMAND cannot be forked, or waited for: the device is as it was"
 	parked
 	cp "$RECORD" "$MADE_UP/record"
@@ -423,6 +438,12 @@ told_of() {
 column() { vfio-bind list -no LEASE 00:10.0; }
 is_leased() { [[ $(column) == "sh (pid $command)" ]]; }
 no_lease() { [[ ! $(column) ]]; }
+# succeeded PID: another one has taken the lease over from that worker, which is killed.
+succeeded() {
+	local by
+	by=$(worker)
+	[[ $by && $by != "$1" ]] && is_leased
+}
 
 # bats test_tags=slow
 @test "while COMMAND runs nobody else gets the device" {
@@ -499,8 +520,9 @@ no_lease() { [[ ! $(column) ]]; }
 	promise "that one too, and vfio-bind: it waits for COMMAND all the same"
 	start sh -c "$(sleeper :\;)"
 	ready
-	kill -KILL "$(worker)"
-	await is_leased
+	by=$(worker)
+	kill -KILL "$by"
+	await succeeded "$by"
 	kill -KILL "$lessor"
 	ended 137 ""
 	[[ $(column) == "sh (pid $command)" ]]
@@ -510,12 +532,28 @@ no_lease() { [[ ! $(column) ]]; }
 	promise "both workers: it is said, and COMMAND goes on"
 	start sh -c "$(sleeper :\;)"
 	ready
-	kill -KILL "$(worker)"
-	await is_leased
+	by=$(worker)
+	kill -KILL "$by"
+	await succeeded "$by"
 	by=$(worker)
 	kill -KILL "$by"
 	await grep -q "(pid $by) was killed by SIGKILL$" "$MADE_UP/output"
 	kill -0 "$lessor" "$command"
+	kill "$command"
+	ended 125 "hint: to put it back: vfio-bind release pci/0000:00:10.0
+vfio-bind: COMMAND was killed by SIGTERM"
+	vfio-bind release 00:10.0
+	home
+
+	promise "its worker, and who takes over cannot begin: how to put it back"
+	local free=0
+	start sh -c "$(sleeper :\;)"
+	ready
+	# There is room for its socket, and for no file more.
+	while [[ -e /proc/$lessor/fd/$free ]]; do free=$((free + 1)); done
+	prlimit --pid "$lessor" --nofile=$((free + 1))
+	kill -KILL "$(worker)"
+	await grep -q "could not tell what went wrong" "$MADE_UP/output"
 	kill "$command"
 	ended 125 "hint: to put it back: vfio-bind release pci/0000:00:10.0
 vfio-bind: COMMAND was killed by SIGTERM"
@@ -625,7 +663,7 @@ waits_for_holder() {
 	start_vf sh -c "$LEAVING"
 	waits_for_holder
 	kill -INT "$lessor"
-	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)
+	ended 125 "interrupted: COMMAND has ended; held by sleep (pid $holder)
 vfio-bind: hint: it is released when that process ends; pid "
 	waits=" waits for it
 vfio-bind: COMMAND ended with status 3"
@@ -659,7 +697,7 @@ vfio-bind: COMMAND ended with status 3"
 	waits_for_holder # for longer than a release may take
 	kill -INT "$lessor"
 	await grep -q interrupted "$MADE_UP/output"
-	ended 130 "interrupted: COMMAND has ended; held by sleep (pid $holder)"
+	ended 125 "interrupted: COMMAND has ended; held by sleep (pid $holder)"
 	umount /dev/vfio/devices/vfio1
 	rm "$MADE_UP/dev/vfio/devices/vfio1"
 	exec 9>&-

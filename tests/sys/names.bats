@@ -176,7 +176,7 @@ vfio-bind: hint: eth0 is a device: are the operands swapped? $order" pin -n $nam
 	expect 2 "vfio-bind: vfio_pci: no such device
 vfio-bind: hint: that is a driver: $order" handoff -n vfio_pci eth9
 	expect 2 "vfio-bind: e1000e: no such device
-vfio-bind: hint: that is a driver: $order" release -n e1000e
+vfio-bind: hint: that is a driver" release -n e1000e
 	expect 2 "vfio-bind: nix: no such device" handoff -n nix vfio-pci
 
 	promise "what was removed is gone, if vfio-bind has met it; and no name that went with a driver"
@@ -196,6 +196,15 @@ vfio-bind: hint: that is a driver: $order" release -n e1000e
 vfio-bind: hint: an interface or a disk goes with its driver: name the device as 'vfio-bind list --taken' does" \
 			release -n $name
 	done
+
+	promise "a name of any length that cannot be looked up: why"
+	changing
+	ln -s loop "$MADE_UP/loop"
+	local long
+	long=$MADE_UP/loop$(printf '/%0200d' 1 2 3 4 5)
+	expect 1 "vfio-bind: $(printf %.128s "$long")...: cannot read $(printf %.512s "$long")...: Too many levels of symbolic links" \
+		list "$long"
+	rm "$MADE_UP/loop"
 
 	promise "what cannot be flagged: so it is said, and what can"
 	expect 2 "vfio-bind: spi0.0: the spi bus has no driver_override for it" pin -n spi0.0

@@ -73,6 +73,13 @@ vfio-bind: hint: --reset=auto goes without" handoff -n --reset=always amba/twin 
 		exec vfio-bind handoff 00:05.1'
 	[[ $output == "vfio-bind: 0000:00:05.1: cannot write below /sys: Read-only file system" ]]
 
+	promise "but what its own user could not write is root's all the same"
+	changing
+	if setpriv --ruid=1 true 2>/dev/null; then
+		setpriv --ruid=1 vfio-bind pin 00:10.0 pci-stub
+		setpriv --ruid=1 vfio-bind release 00:10.0
+	fi
+
 	promise "held by a VFIO user"
 	changing
 	: >/dev/vfio/devices/vfio0
@@ -100,11 +107,26 @@ vfio-bind: hint: try again when that process has ended; do not kill it" pin -t 0
 	let_go
 	expect 0 "" pin -t 60 00:10.0
 
-	promise "a record's folder that others can write"
-	changing
-	mkdir -m 777 /run/vfio-bind
-	chmod 777 /run/vfio-bind
-	expect 1 "vfio-bind: 0000:00:10.0: /run/vfio-bind is not a directory that only root can write" pin 00:10.0
+	promise "a record's folder that others can write, or that is none: nor is it a sign that there is no record"
+	local made
+	local text="is not a directory that only root can write"
+	mkdir "$MADE_UP/others"
+	for made in "chmod 777 /run/vfio-bind/record" "chmod 777 /run/vfio-bind" \
+		"chown 1 /run/vfio-bind" "mv /run/vfio-bind $MADE_UP/others/ && : >/run/vfio-bind" \
+		"mv /run/vfio-bind $MADE_UP/others/ && ln -s $MADE_UP/others/vfio-bind /run" \
+		"mv /run/vfio-bind $MADE_UP/others/ && ln -s nix /run/vfio-bind"; do
+		record pci:0000:00:10.0 "$NVME" "driver e1000e" "given none"
+		eval "$made" || continue # no other owner can be had here
+		for words in "pin 00:10.0" "pin -n 00:10.0" "release 00:10.0" "release --all" "release -n --all"; do
+			# shellcheck disable=SC2086
+			vfio_bind $words
+			[[ $status == 1 && $output == "vfio-bind: "*"/run/vfio-bind"*" $text" ]]
+		done
+		vfio_bind list -nro HOST,LEASE 00:10.0
+		[[ $status == 1 && $output == "? ?"$'\n'"vfio-bind: /run/vfio-bind"*" $text" ]]
+		rm -rf /run/vfio-bind "$MADE_UP/others/vfio-bind"
+	done
+	rmdir "$MADE_UP/others"
 }
 
 # bats test_tags=slow

@@ -86,6 +86,38 @@ vfio-bind: hint: it is free when that process closes it or ends" release -n -t 0
 	expect 0 $'0000:00:10.0 a?\\xc3\\xa4??' list -rno DEVICE,OVERRIDE 00:10.0
 }
 
+# follow SAID: does what the hint at its end says behind its colon.
+follow() { bash -ec "${1##*"vfio-bind: hint: to "*": "}"; }
+
+@test "a hint is a command for a shell, also of a name that has a blank" {
+	local path="/sys/devices/platform/Fixed MDIO bus.0" record="/run/vfio-bind/record/platform:Fixed MDIO bus.0"
+	local name="Fixed MDIO bus.0"
+	folder "$path"
+	link "$path/subsystem" /sys/bus/platform
+	link "/sys/bus/platform/devices/$name" "$path"
+	: >"$path/driver_override"
+
+	mkdir -p "${record%/*}"
+	echo bad | tee "$record" >"${record%/*}/a b"
+	vfio_bind pin "$name"
+	[[ $status == 1 && $output == *$'\n'"vfio-bind: hint: to go on without knowing where it was: rm '$record'" ]]
+	follow "$output"
+	vfio_bind release --all
+	[[ $status == 1 && $output == *$'\n'"vfio-bind: hint: to go on without it: rm '${record%/*}/a b'" ]]
+	follow "$output"
+	expect 0 "" release --all
+
+	status=0
+	output=$(strace -qqqf -o "$MADE_UP/trace" -e trace=write -P "$path/driver_override" \
+		-e inject=write:signal=KILL vfio-bind pin "$name" 2>&1) || status=$?
+	[[ $status == 4 && $output == *"vfio-bind: hint: to put it back: vfio-bind release 'platform/$name'" ]]
+	follow "$output"
+	[[ ! -e $record ]]
+	# The kernel, which is not there, would have to choose.
+	vfio_bind release "$name"
+	[[ $status == 1 && $output == *"vfio-bind: hint: to try again: vfio-bind release 'platform/$name'" ]]
+}
+
 @test "C1 control characters, and what is no UTF-8, of an argument are refused" {
 	local text
 	for text in $'a\xc2\x9b31mb' $'\xc2\x85' $'a\xe2\x80\xae1'; do

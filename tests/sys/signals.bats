@@ -29,6 +29,11 @@ status_of() {
 	env --default-signal=INT,QUIT "$@" >"$MADE_UP/output" 2>&1 3>&- || status=$?
 }
 
+# In front of a command: whoever read its stderr is gone.
+# shellcheck disable=SC2016 # for perl
+nobody=(perl -e 'pipe my $reader, my $writer; close $reader; open STDERR, ">&", $writer;
+	$SIG{PIPE} = "DEFAULT"; exec @ARGV')
+
 # full_pipe: nobody reads it, and no byte more goes into it. It is open as fd 9.
 full_pipe() {
 	changing
@@ -112,6 +117,29 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 	rm /run/modprobe.d/fifo.conf
 }
 
+# bats test_tags=slow
+@test "two signals while a pin at boot writes its file: that the kernel has it, or puts back, is not said" {
+	local strace vfio_bind signal
+	unflagged
+	# Between the two messages of the file's first line.
+	env --default-signal=INT,QUIT strace -qqqf -o "$MADE_UP/trace" -e trace=sendmsg \
+		-e inject=sendmsg:delay_enter=2s:when=7 vfio-bind pin --boot -fv 00:10.0 pci-stub \
+		>"$MADE_UP/output" 2>&1 3>&- &
+	strace=$!
+	until grep -qs "^cat > " "$MADE_UP/output"; do kill -0 $strace; done
+	vfio_bind=$(pgrep -P $strace)
+	kill -TERM "$vfio_bind"
+	until [[ $(</proc/"$vfio_bind"/status) =~ ShdPnd:[[:space:]]0{16} ]]; do :; done
+	kill -TERM "$vfio_bind"
+	status=0
+	wait $strace || status=$?
+	((status == 4))
+	[[ $(<"$MADE_UP/output") =~ "interrupted: its worker (pid "[0-9]+") is still at work"$'\n'"vfio-bind: hint: to see how it ends: vfio-bind list pci/0000:00:10.0"$ ]]
+	until [[ -e /etc/udev/rules.d/10-vfio-bind.rules ]]; do :; done
+	flagged pci-stub
+	vfio-bind release --boot 00:10.0
+}
+
 @test "a signal that was blocked at the start is not lost" {
 	unflagged
 	status_of perl -MPOSIX -e 'sigprocmask SIG_BLOCK, POSIX::SigSet->new(SIGTERM);
@@ -151,6 +179,41 @@ vfio-bind: 0000:00:12.0: timed out: the checks are not done yet: nothing was tou
 	timeout -s KILL 60 vfio-bind release -v -t 1 nix 00:10.0 2>&9 || status=$?
 	((status == 2))
 	flagged ''
+}
+
+@test "whoever read stderr is gone: the work is done all the same" {
+	unflagged
+	status_of "${nobody[@]}" vfio-bind pin -v 00:10.0 pci-stub
+	((status == 0))
+	flagged pci-stub
+	# What is said of one device, and of what is no record, comes before the work.
+	: >/run/vfio-bind/record/stranger
+	status_of "${nobody[@]}" vfio-bind release --all
+	((status == 1))
+	rm /run/vfio-bind/record/stranger
+	flagged ''
+	vfio-bind pin 00:10.0 pci-stub
+	status_of "${nobody[@]}" vfio-bind release nix 00:10.0
+	((status == 2))
+	flagged ''
+}
+
+@test "nobody reads that COMMAND cannot be run: that is the status all the same" {
+	local alien=$MADE_UP/alien
+	changing
+	driver 0000:00:10.0 ''
+	attribute "$NVME/driver_override" none
+	echo '#!/nix' >"$alien"
+	chmod +x "$alien"
+	record pci:0000:00:10.0 "$NVME" "driver_override none"
+	status_of "${nobody[@]}" vfio-bind handoff 00:10.0 none -- "$alien"
+	((status == 127))
+	record pci:0000:00:10.0 "$NVME" "driver_override none"
+	full_pipe
+	status=0
+	timeout -s KILL 20 vfio-bind handoff -t 0.2 00:10.0 none -- "$alien" 2>&9 3>&- || status=$?
+	((status == 127))
+	[[ ! -e /run/vfio-bind/record/pci:0000:00:10.0 ]]
 }
 
 # waits_for_reader PID: its worker has come and gone.
@@ -219,6 +282,18 @@ waits_without_worker() {
 	vfio_bind=$!
 	until waits_without_worker $vfio_bind $record; do sleep 0.05; done
 	ends_on_signal 125 $vfio_bind
+
+	promise "that nobody is left to release it, until the deadline"
+	driver 0000:00:10.0 ''
+	attribute "$NVME/driver_override" none
+	record pci:0000:00:10.0 "$NVME" "driver_override none"
+	status=0
+	# shellcheck disable=SC2016 # for sh
+	timeout -s KILL 20 vfio-bind handoff -t 0.2 00:10.0 none -- sh -c '
+		for i in 1 2; do until pkill -KILL -P $PPID -x vfio-bind; do sleep 0.05; done; sleep 0.3; done
+		exit 7' 2>&9 3>&- || status=$?
+	((status == 125))
+	vfio-bind release 00:10.0
 
 	promise "that there is no COMMAND, until the deadline"
 	status=0

@@ -92,6 +92,14 @@ vfio-bind: hint: --force takes it all the same"
 	none /sys/devices/virtual/block/dm-0/dm/name
 	in_use "sda1 -> dm-0 is mounted on /run/mounted" 0000:00:1f.2
 	umount /run/mounted
+	# No name of a folder tells of another use.
+	local forged="/run/mounted; sda1 is open in init (pid 1)"
+	mkdir "$forged"
+	mount -t tmpfs vb "$forged"
+	mountpoint -d "$forged" >"$SDA/sda1/dev"
+	echo 1023:9 >/sys/devices/virtual/block/dm-0/dev
+	in_use "sda1 is mounted on '$forged'; sda1 is held by dm-0" 0000:00:1f.2
+	umount "$forged"
 	# A long one is cut, and hides no other.
 	local long
 	long=/run/mounted$(printf '/%0200d' 1 2 3 4 5)
@@ -307,7 +315,7 @@ vfio-bind: hint: --force takes it all the same"
 
 	promise "a mount point with a blank"
 	attribute "$SDA/sda1/dev" "$(mountpoint -d "/run/a mount")"
-	in_use "sda1 is mounted on /run/a mount" 0000:00:1f.2
+	in_use "sda1 is mounted on '/run/a mount'" 0000:00:1f.2
 	umount "/run/a mount"
 
 	promise "btrfs"
