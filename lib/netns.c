@@ -386,6 +386,9 @@ int netns_has_tcx(const struct netns *ns, uint32_t index, bool *has, struct erro
 	_cleanup_close_ int own = -1;
 	int r = enter(ns, &own);
 
+	*has = false;
+	if (r == -ESRCH)
+		return 0;
 	if (r == 0)
 		r = has_program(index, TCX_INGRESS);
 	if (r == 0)
