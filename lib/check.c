@@ -196,21 +196,32 @@ static int is_not_in_use(struct job *job, struct error *e)
 	return 0;
 }
 
+/* Who has held the group for so long, with nobody to be seen, is hidden. Else another
+ * worker of this command had it as its guard, and has ended when it was looked for. */
+#define HIDDEN_TIME SEC
+
 /* No VFIO user holds the device or another one of its IOMMU group; or lets go before the
  * deadline. */
 static int is_free(struct job *job, struct error *e)
 {
 	_cleanup_nodes_ struct vfio_nodes nodes = vfio_nodes_of_group(job->dev);
+	int64_t seen = now(); /* when the last look began that has found somebody */
 	enum hold hold;
 
 	for (;;) {
 		_cleanup_free_ char *others = NULL;
+		int64_t began = now();
 		const char *reason;
 
 		hold = vfio_look_past_workers(&nodes, &job->guard, &others, e);
 		if (hold != HOLD_BY_USER)
 			break;
+		if (others)
+			seen = began;
 		reason = job->supervisor->given_up();
+		if (reason && !others && now() - seen < HIDDEN_TIME)
+			return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
+					 reason);
 		if (reason)
 			return vfio_refuse_held(job->dev, others, reason, e);
 		sleep_for(HOLDER_PAUSE);

@@ -29,9 +29,9 @@ static int find_number(int fd, dev_t *number)
 	return -1;
 }
 
-/* Find who has taken the lock of the file, if that is @pid, or anybody if that is 0.
- * Returns the pid, 0: nobody; or -1: /proc/locks cannot be read. */
-static pid_t find(dev_t number, ino_t inode, pid_t pid)
+/* Find who has taken the lock of the file. Returns the pid, 0: nobody; or -1: /proc/locks
+ * cannot be read. */
+static pid_t find(dev_t number, ino_t inode)
 {
 	_cleanup_free_ char *wanted =
 		format(" %02x:%02x:%ju ", major(number), minor(number), (uintmax_t)inode);
@@ -44,8 +44,7 @@ static pid_t find(dev_t number, ino_t inode, pid_t pid)
 		/* "1: FLOCK ADVISORY WRITE PID DEV:INODE 0 EOF". The line of a process
 		 * that waits has "->" before FLOCK, so sscanf() passes over it. */
 		if (strstr(line, wanted) &&
-		    sscanf(line, "%*d: FLOCK %*s %*s %d", &taker) == 1 &&
-		    (!pid || pid == taker))
+		    sscanf(line, "%*d: FLOCK %*s %*s %d", &taker) == 1)
 			found = taker;
 	}
 	if (locks)
@@ -60,24 +59,42 @@ pid_t lock_taker(int fd)
 
 	if (fstat(fd, &st) < 0 || find_number(fd, &number) < 0)
 		return -1;
-	return find(number, st.st_ino, 0);
+	return find(number, st.st_ino);
 }
 
-bool lock_is_taken_by(pid_t pid)
+void lock_takers_add(struct lock_takers *takers)
 {
 	_cleanup_close_ int dir = open(DIR_OF_LOCKS, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_names_ struct names names = {0};
 	dev_t number;
 
 	if (dir < 0 || find_number(dir, &number) < 0)
-		return false;
+		return;
 	names = sysfs_names(DIR_OF_LOCKS, "");
 	for (size_t i = 0; i < names.n; i++) {
 		struct stat st;
+		pid_t taker = fstatat(dir, names.name[i], &st, 0) == 0
+				      ? find(number, st.st_ino)
+				      : 0;
 
-		if (fstatat(dir, names.name[i], &st, 0) == 0 &&
-		    find(number, st.st_ino, pid) == pid)
+		if (taker <= 0)
+			continue;
+		takers->pid = with_room(takers->pid, takers->n, sizeof(taker));
+		takers->pid[takers->n++] = taker;
+	}
+}
+
+bool lock_takers_have(const struct lock_takers *takers, pid_t pid)
+{
+	for (size_t i = 0; i < takers->n; i++) {
+		if (takers->pid[i] == pid)
 			return true;
 	}
 	return false;
+}
+
+void lock_takers_clear(struct lock_takers *takers)
+{
+	free(takers->pid);
+	*takers = (struct lock_takers){0};
 }

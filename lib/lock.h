@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #define DIR_OF_LOCKS "/run/vfio-bind/lock"
@@ -13,5 +14,15 @@
  * read. */
 pid_t lock_taker(int fd);
 
-/* Has the process taken one of our locks? */
-bool lock_is_taken_by(pid_t pid);
+/* The pids of those who have taken locks of ours. */
+struct lock_takers {
+	pid_t *pid;
+	size_t n;
+};
+
+/* Add to @takers, which begins as {0}, who has taken one now, as far as /proc/locks can
+ * be read. */
+void lock_takers_add(struct lock_takers *takers);
+bool lock_takers_have(const struct lock_takers *takers, pid_t pid);
+void lock_takers_clear(struct lock_takers *takers);
+#define _cleanup_takers_ __attribute__((cleanup(lock_takers_clear)))

@@ -128,43 +128,59 @@ const char *vfio_node(const struct vfio_nodes *nodes)
 	return group ? group : node_at(nodes->cdev, nodes->cdev_number);
 }
 
-/* Is the holder this vfio-bind, or a worker of it? */
-static bool is_of(const struct holder *holder, pid_t vfio_bind)
+/* Who has VFIO's nodes open, and who had a lock of ours right before or behind that look:
+ * a worker can end, or begin, meanwhile. */
+struct look {
+	struct holders holders;
+	struct lock_takers takers;
+};
+
+static void look_clear(struct look *look)
 {
-	return holder->pid == vfio_bind ||
-	       (holder->parent == vfio_bind && lock_is_taken_by(holder->pid));
+	holders_clear(&look->holders);
+	lock_takers_clear(&look->takers);
 }
 
-/* Leave out this vfio-bind and its workers. */
-static void pass_over(struct holders *holders, pid_t vfio_bind)
+#define _cleanup_look_ __attribute__((cleanup(look_clear)))
+
+/* Leave out the vfio-bind with that pid, and its workers. */
+static void pass_over(struct look *look, pid_t vfio_bind)
 {
+	struct holders *holders = &look->holders;
 	size_t n = 0;
 
 	for (size_t i = 0; i < holders->n; i++) {
-		if (!is_of(&holders->holder[i], vfio_bind))
-			holders->holder[n++] = holders->holder[i];
+		const struct holder *holder = &holders->holder[i];
+
+		if (holder->pid != vfio_bind &&
+		    (holder->parent != vfio_bind ||
+		     !lock_takers_have(&look->takers, holder->pid)))
+			holders->holder[n++] = *holder;
 	}
 	holders->n = n;
 }
 
-/* Find those of vfio_holders(), to be cleared. Returns 0, or -1 with @e: some processes
- * could not be looked into. */
-static int find_holders(const struct vfio_nodes *nodes, int64_t until,
-			struct holders *holders, struct error *e)
+/* Find those of vfio_holders(). Returns 0, or -1 with @e: some processes could not be
+ * looked into. */
+static int look_for(const struct vfio_nodes *nodes, int64_t until, struct look *look,
+		    struct error *e)
 {
-	int result = holders_find(&nodes->files, until, -1, holders, e);
+	int result;
 
-	pass_over(holders, getpid());
+	lock_takers_add(&look->takers);
+	result = holders_find(&nodes->files, until, -1, &look->holders, e);
+	lock_takers_add(&look->takers);
+	pass_over(look, getpid());
 	return result;
 }
 
 char *vfio_holders(const struct vfio_nodes *nodes, int64_t until)
 {
-	_cleanup_holders_ struct holders holders = {0};
+	_cleanup_look_ struct look look = {0};
 	struct error ignored; /* those that can be seen are told */
 
-	IGNORE(find_holders(nodes, until, &holders, &ignored));
-	return holders_text(&holders, &nodes->files, LIST_MAX);
+	IGNORE(look_for(nodes, until, &look, &ignored));
+	return holders_text(&look.holders, &nodes->files, LIST_MAX);
 }
 
 int vfio_refuse_held(const struct device *dev, const char *holders, const char *reason,
@@ -211,10 +227,10 @@ static int open_group(const struct vfio_nodes *nodes, int *guard)
 /* Has anybody one of the nodes open? */
 static enum hold look_for_users(const struct vfio_nodes *nodes, struct error *e)
 {
-	_cleanup_holders_ struct holders holders = {0};
-	int result = find_holders(nodes, now() + HOLDERS_TIME, &holders, e);
+	_cleanup_look_ struct look look = {0};
+	int result = look_for(nodes, now() + HOLDERS_TIME, &look, e);
 
-	return holders.n ? HOLD_BY_USER : result < 0 ? HOLD_UNKNOWN : HOLD_NONE;
+	return look.holders.n ? HOLD_BY_USER : result < 0 ? HOLD_UNKNOWN : HOLD_NONE;
 }
 
 enum hold vfio_look(const struct vfio_nodes *nodes, int *guard, struct error *e)
@@ -247,17 +263,17 @@ enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
 				 char **others, struct error *e)
 {
 	enum hold hold = vfio_look(nodes, guard, e);
-	_cleanup_holders_ struct holders holders = {0};
+	_cleanup_look_ struct look look = {0};
 	bool any;
 	int result;
 
 	if (hold != HOLD_BY_USER)
 		return hold;
-	result = find_holders(nodes, now() + HOLDERS_TIME, &holders, e);
-	any = holders.n;
-	pass_over(&holders, getppid());
-	*others = holders_text(&holders, &nodes->files, LIST_MAX);
-	if (!any || holders.n)
+	result = look_for(nodes, now() + HOLDERS_TIME, &look, e);
+	any = look.holders.n;
+	pass_over(&look, getppid());
+	*others = holders_text(&look.holders, &nodes->files, LIST_MAX);
+	if (!any || look.holders.n)
 		return HOLD_BY_USER;
 	return result < 0 && geteuid() == 0 ? HOLD_UNKNOWN : HOLD_NONE;
 }
@@ -265,12 +281,12 @@ enum hold vfio_look_past_workers(const struct vfio_nodes *nodes, int *guard,
 /* Has anybody it open but those that have a lock of ours? */
 static bool has_strangers(const struct vfio_nodes *nodes)
 {
-	_cleanup_holders_ struct holders holders = {0};
+	_cleanup_look_ struct look look = {0};
 	struct error ignored; /* who cannot be seen may be one of ours */
 
-	IGNORE(find_holders(nodes, now() + HOLDERS_TIME, &holders, &ignored));
-	for (size_t i = 0; i < holders.n; i++) {
-		if (!lock_is_taken_by(holders.holder[i].pid))
+	IGNORE(look_for(nodes, now() + HOLDERS_TIME, &look, &ignored));
+	for (size_t i = 0; i < look.holders.n; i++) {
+		if (!lock_takers_have(&look.takers, look.holders.holder[i].pid))
 			return true;
 	}
 	return false;

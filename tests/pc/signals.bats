@@ -67,3 +67,20 @@ of_group() {
 	of_pin
 	sweep_all pin 2
 }
+
+# One of the three keeps VFIO users out of the group, until its release has ended: it is gone
+# when another one looks who has it open.
+@test "a release of a group is interrupted: nobody is taken for a VFIO user" {
+	local sendmsg=46 command=release process=2 action=signals:QUIT judge=judge call at
+	local -a calls=() errors=()
+	local -i total=9 runs=0 excepted=0 missed=0 violations=0
+	of_group
+	options=(--group) operands=("$AHCI")
+	of_release
+	: >"$BATS_TEST_TMPDIR/violations"
+	for ((call = 1; call <= total; call++)); do
+		at=$sendmsg:$call
+		try_once || missed+=1
+	done
+	say_result
+}
