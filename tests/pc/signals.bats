@@ -45,7 +45,13 @@ teardown() {
 # of_group: the three go together.
 of_group() {
 	members=("${TRIO[@]}")
-	child=''
+	child='' before=group_home disks="$(syspath "$AHCI")/ata*/host*/target*/*/block/*"
+}
+
+# With its disk, which comes back some time after the driver has taken it: without one nobody
+# looks who uses it, and the processes have other numbers.
+group_home() {
+	all_home && until_true 20 compgen -G "$disks" >/dev/null
 }
 
 @test "a signal in a handoff of a group" {
