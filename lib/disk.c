@@ -230,16 +230,14 @@ static int number_of_info(const char *text, dev_t *number)
 static const struct exported {
 	const char *who, *module, *attribute;
 	int (*number)(const char *text, dev_t *number);
-	bool controller;
 } exports[] = {
 	{"nvmet", "nvmet", CONFIG "nvmet/subsystems/*/namespaces/*/device_path",
-	 number_of_path, false},
+	 number_of_path},
 	{"nvmet", "nvmet", CONFIG "nvmet/subsystems/*/passthru/device_path",
-	 number_of_controller, true},
-	{"LIO", "target_core_mod", CONFIG "target/core/*/*/info", number_of_info, false},
+	 number_of_controller},
+	{"LIO", "target_core_mod", CONFIG "target/core/*/*/info", number_of_info},
 	{"a USB gadget", "usb_f_mass_storage",
-	 CONFIG "usb_gadget/*/functions/mass_storage.*/lun.*/file", number_of_path,
-	 false},
+	 CONFIG "usb_gadget/*/functions/mass_storage.*/lun.*/file", number_of_path},
 };
 
 /* Of Linux's fs/configfs/mount.c. */
@@ -259,7 +257,7 @@ static int add_export(struct table *table, const struct exported *exported,
 {
 	_cleanup_free_ char *dir = copy(path);
 	_cleanup_free_ char *enabled = NULL, *text = NULL;
-	struct use use = {.controller = exported->controller};
+	struct use use = {.controller = exported->number == number_of_controller};
 	int err;
 
 	*strrchr(dir, '/') = '\0';

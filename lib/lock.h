@@ -25,4 +25,3 @@ struct lock_takers {
 void lock_takers_add(struct lock_takers *takers);
 bool lock_takers_have(const struct lock_takers *takers, pid_t pid);
 void lock_takers_clear(struct lock_takers *takers);
-#define _cleanup_takers_ __attribute__((cleanup(lock_takers_clear)))
