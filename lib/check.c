@@ -196,6 +196,12 @@ static int is_not_in_use(struct job *job, struct error *e)
 	return 0;
 }
 
+int check_refuse(const struct supervisor *supervisor, struct error *e)
+{
+	return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
+			 supervisor->given_up());
+}
+
 /* Who has held the group for so long, with nobody to be seen, is hidden. Else another
  * worker of this command had it as its guard, and has ended when it was looked for. */
 #define HIDDEN_TIME SEC
@@ -220,8 +226,7 @@ static int is_free(struct job *job, struct error *e)
 			seen = began;
 		reason = job->supervisor->given_up();
 		if (reason && !others && now() - seen < HIDDEN_TIME)
-			return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
-					 reason);
+			return check_refuse(job->supervisor, e);
 		if (reason)
 			return vfio_refuse_held(job->dev, others, reason, e);
 		sleep_for(HOLDER_PAUSE);

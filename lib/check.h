@@ -10,3 +10,7 @@
  * Returns 0, or -1 with @e (STATUS_REFUSED, or STATUS_FAILED where the command could not
  * but fail). */
 _must_check_ int check_all(struct job *job, struct error *e);
+
+/* Refuse to go on, as the supervisor has given up: set @e (STATUS_REFUSED) to why, and
+ * that nothing was touched. Returns -1. */
+int check_refuse(const struct supervisor *supervisor, struct error *e);

@@ -511,12 +511,6 @@ static bool is_asked_for_as_pin(const struct job *job)
 	       boot_find(job->request->pins, job->dev);
 }
 
-static int refuse(const struct supervisor *supervisor, struct error *e)
-{
-	return error_set(e, STATUS_REFUSED, "%s: nothing was touched",
-			 supervisor->given_up());
-}
-
 /* The command, with the device locked. */
 static int change(struct job *job, struct error *e)
 {
@@ -532,7 +526,7 @@ static int change(struct job *job, struct error *e)
 		return -1;
 	load_home_driver(job);
 	if (!job->supervisor->may_pass(PHASE_READY))
-		return refuse(job->supervisor, e);
+		return check_refuse(job->supervisor, e);
 	return job->request->command == COMMAND_RELEASE ? go_home(job, e)
 							: go_or_undo(job, e);
 }
@@ -573,7 +567,7 @@ int command_run(const struct device *dev, const struct request *request,
 	if (record_lock(dev, &job.lock, e) < 0)
 		return -1;
 	if (!supervisor->may_pass(PHASE_LOCKED))
-		return refuse(supervisor, e);
+		return check_refuse(supervisor, e);
 	if (change(&job, e) < 0)
 		return -1;
 	if (!request->lease)
